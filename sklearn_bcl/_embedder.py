@@ -1,0 +1,650 @@
+"""BCLEmbedder: contrastive representation learning as a scikit-learn transformer."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+    clone,
+)
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+from skorch.callbacks import EarlyStopping
+from torch import Tensor, nn
+
+from sklearn_bcl._net import (
+    MIN_BATCH_ROWS,
+    Augmentation,
+    ContrastiveNet,
+    EpochProgress,
+    ProjectedEncoder,
+    Rows,
+    isolated_rng,
+)
+from sklearn_bcl.augmentations import FeatureCorruption, FeatureMasking, GaussianNoise
+from sklearn_bcl.encoders import MLPEncoder
+from sklearn_bcl.losses import BCLLoss, DebiasedLoss, HardNegativeLoss, NTXentLoss
+
+__all__ = ["BCLEmbedder"]
+
+AUGMENTATIONS = {
+    "corruption": FeatureCorruption,
+    "masking": FeatureMasking,
+    "noise": GaussianNoise,
+}
+OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
+    "adam": (torch.optim.Adam, {}),
+    "adamw": (torch.optim.AdamW, {}),
+    "sgd": (torch.optim.SGD, {"momentum": 0.9}),
+}
+LOSSES = ("bcl", "simclr", "dcl", "hcl")
+SCORE_TEMPERATURE = 0.5
+STATISTICS_BATCH_ROWS = 8192
+
+
+# What `X` may be; sparse matrices and DataFrames are array-like to NumPy's hints.
+Table = ArrayLike | Tensor
+
+
+class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Embed unlabelled rows by Bayesian contrastive learning.
+
+    An encoder is trained so that two random views of a row (by default: with
+    features redrawn from other rows) have similar projections and different rows
+    have dissimilar ones, each other row weighed by how likely it is a hard true
+    negative rather than a row of the same kind. The encoder's output is the
+    embedding; no labels are used.
+
+    Parameters
+    ----------
+    n_components : int, default=128
+        Size of the embedding. Ignored if `encoder` is a module, whose output size
+        counts then.
+    encoder : {"mlp"} or torch.nn.Module, default="mlp"
+        Network from rows to embeddings. "mlp" standardises the features by constants
+        of the training data, so they need no scaling. A module is copied, maps
+        ``(n, n_features)`` float32 rows, as they are given, to ``(n, size)`` and may
+        be pretrained.
+    hidden_layer_sizes : array-like of int, default=(256,)
+        Sizes of the hidden layers of the "mlp" encoder.
+    projection_size : int, default=128
+        Size of the projections that the loss compares. They are the output of a head
+        that only training uses.
+    augmentation : {"corruption", "masking", "noise"} or callable, default="corruption"
+        How a random view of a batch of rows is drawn:
+        :class:`~sklearn_bcl.augmentations.FeatureCorruption`,
+        :class:`~sklearn_bcl.augmentations.FeatureMasking` or
+        :class:`~sklearn_bcl.augmentations.GaussianNoise` with their default strength,
+        an instance of one with another, or any picklable callable
+        ``f(x, generator) -> x'`` from a float32 tensor of rows and a
+        :class:`torch.Generator` on its device to a new tensor of the same shape.
+    loss : {"bcl", "simclr", "dcl", "hcl"} or torch.nn.Module, default="bcl"
+        :class:`~sklearn_bcl.losses.BCLLoss`, :class:`~sklearn_bcl.losses.NTXentLoss`,
+        :class:`~sklearn_bcl.losses.DebiasedLoss` or
+        :class:`~sklearn_bcl.losses.HardNegativeLoss` with the priors and the
+        temperature below where they have them, or a module called as
+        ``loss(z1, z2)``, which brings its own.
+    tau_plus : float in [0, 1), default=0.1
+        Class prior of "bcl", "dcl" and "hcl": probability that another row is a false
+        negative, i.e. has the same latent class; about 1 / number of classes. It has
+        no effect on "bcl" at ``alpha=0.5``.
+    alpha : float in [0.5, 1], default=0.9
+        Location of "bcl": probability that the similarity of a positive exceeds that
+        of a negative. 1 is allowed with ``tau_plus > 0`` and ``beta < 1`` only.
+    beta : float in (0, 1], default=0.9
+        Concentration of "bcl": hardness of the negatives. 0.5 means no hard negative
+        mining, 1 the hardest.
+    temperature : float > 0, default=0.5
+        Softmax temperature of the cosine similarities.
+    learning_rate : float > 0, default=0.001
+        Step size of the optimiser.
+    weight_decay : float >= 0, default=1e-6
+        L2 penalty of the optimiser ("adamw": decoupled weight decay).
+    optimizer : {"adam", "adamw", "sgd"} or subclass of torch.optim.Optimizer, \
+            default="adam"
+        Optimiser; "sgd" has a momentum of 0.9.
+    batch_size : int >= 2, default=256
+        Rows in a batch. Each is compared with all others of its batch. If there are
+        fewer training rows, all of them make one batch; a last batch of one row is
+        left out.
+    max_epochs : int, default=60
+        Number of passes over the training rows, at most.
+    early_stopping : bool, default=False
+        Whether to hold out rows and stop when the loss on them no longer improves.
+        The encoder of the best epoch is kept.
+    validation_fraction : float in (0, 1), default=0.1
+        Share of rows held out. Only used with `early_stopping`.
+    n_iter_no_change : int, default=10
+        Number of epochs without improvement after which training stops. Only used
+        with `early_stopping`.
+    tol : float >= 0, default=1e-4
+        Least decrease of the held-out loss that counts as improvement. Only used with
+        `early_stopping`.
+    callbacks : list of skorch callbacks or None, default=None
+        Such as :class:`skorch.callbacks.LRScheduler`. They are copied. They see the
+        losses of an epoch (``train_loss``, ``valid_loss``), not those of a batch.
+    device : str or torch.device, default="auto"
+        Where to train. "auto" is a CUDA GPU where there is one, else the CPU.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights of the last fit instead of new ones.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the initial weights, of the order of rows, of the views and of the
+        held-out rows. With an int, two fits on the same CPU give bit-equal
+        embeddings. Neither NumPy's nor torch's global generator is changed by a fit
+        with an int.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The trained net: encoder and head in ``net_.module_``, ``net_.history``.
+    encoder_ : torch.nn.Module
+        The trained encoder, a plain module from float32 rows to embeddings.
+    n_iter_ : int
+        Number of epochs trained, over all warm starts and `partial_fit` calls.
+    loss_curve_ : list of float
+        Mean training loss of each epoch.
+    validation_loss_curve_ : list of float
+        Loss on the held-out rows after each epoch. Only with `early_stopping`.
+    n_features_in_ : int
+        Number of features seen during `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if all names of `X` were strings.
+
+    See Also
+    --------
+    sklearn_bcl.losses : The losses, for use in any PyTorch training loop.
+    sklearn_bcl.bayes : The Bayesian importance weights and posteriors.
+
+    Notes
+    -----
+    Rows are computed in float32. Centre features whose mean is more than about
+    100,000 times their spread, such as time stamps, beforehand.
+
+    An interrupt (Ctrl-C) during `fit` ends training and is raised, as in any
+    scikit-learn estimator, but the estimator is then fitted with the weights so far,
+    if an epoch was completed.
+
+    `fit` takes no ``sample_weight``: a row of weight two is not the same as a row
+    given twice in a loss that compares the rows of a batch.
+
+    References
+    ----------
+    .. [1] Liu, Wang, Li (2023). Bayesian Self-Supervised Contrastive Learning.
+       arXiv:2301.11673.
+    .. [2] Bahri et al. (2022). SCARF: Self-Supervised Contrastive Learning using
+       Random Feature Corruption. arXiv:2106.15147.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_bcl import BCLEmbedder
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> embedder = BCLEmbedder(n_components=8, max_epochs=5, random_state=0)
+    >>> embedder.fit_transform(X).shape
+    (150, 8)
+    >>> len(embedder.loss_curve_)
+    5
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "encoder": [StrOptions({"mlp"}), nn.Module],
+        "hidden_layer_sizes": ["array-like"],
+        "projection_size": [Interval(Integral, 1, None, closed="left")],
+        "augmentation": [StrOptions(set(AUGMENTATIONS)), callable],
+        "loss": [StrOptions(set(LOSSES)), nn.Module],
+        "tau_plus": [Interval(Real, 0, 1, closed="left")],
+        "alpha": [Interval(Real, 0.5, 1, closed="both")],
+        "beta": [Interval(Real, 0, 1, closed="right")],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "batch_size": [Interval(Integral, MIN_BATCH_ROWS, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "callbacks": [list, tuple, None],
+        "device": [str, torch.device],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 128,
+        *,
+        encoder: Literal["mlp"] | nn.Module = "mlp",
+        hidden_layer_sizes: Sequence[int] = (256,),
+        projection_size: int = 128,
+        augmentation: (
+            Literal["corruption", "masking", "noise"] | Augmentation
+        ) = "corruption",
+        loss: Literal["bcl", "simclr", "dcl", "hcl"] | nn.Module = "bcl",
+        tau_plus: float = 0.1,
+        alpha: float = 0.9,
+        beta: float = 0.9,
+        temperature: float = 0.5,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 1e-6,
+        optimizer: (
+            Literal["adam", "adamw", "sgd"] | Callable[..., torch.optim.Optimizer]
+        ) = "adam",
+        batch_size: int = 256,
+        max_epochs: int = 60,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        callbacks: Sequence[Any] | None = None,
+        device: str | torch.device = "auto",
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.encoder = encoder
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.projection_size = projection_size
+        self.augmentation = augmentation
+        self.loss = loss
+        self.tau_plus = tau_plus
+        self.alpha = alpha
+        self.beta = beta
+        self.temperature = temperature
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.optimizer = optimizer
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.callbacks = callbacks
+        self.device = device
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(self, X: Table, y: object = None) -> BCLEmbedder:
+        """Train the encoder on unlabelled rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, torch.Tensor} of shape (n_samples, n_features)
+            Training rows, at least 2.
+        y : Ignored
+            Labels never inform the embedding.
+
+        Returns
+        -------
+        self : BCLEmbedder
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or `X` is invalid, or the loss stops being finite. The
+            estimator is then as it was before the call.
+        """
+        return self._fit(X, max_epochs=self.max_epochs)
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Table, y: object = None) -> BCLEmbedder:
+        """Train the encoder for one epoch on a batch of rows.
+
+        The first call fixes all hyper-parameters. The constants that standardise the
+        features follow all rows seen.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, torch.Tensor} of shape (n_samples, n_features)
+            Training rows, at least 2. The more, the better the comparisons: rows of
+            different calls are never compared.
+        y : Ignored
+            Labels never inform the embedding.
+
+        Returns
+        -------
+        self : BCLEmbedder
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or `X` is invalid, or with ``early_stopping=True``.
+        """
+        if self.early_stopping:
+            raise ValueError(
+                "partial_fit does not support early_stopping=True: it trains one epoch "
+                "at a time. Set early_stopping=False, or use fit."
+            )
+        return self._fit(X, max_epochs=1, incremental=True)
+
+    def transform(self, X: Table) -> NDArray[np.float32]:
+        """Embed rows with the trained encoder.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, torch.Tensor} of shape (n_samples, n_features)
+            Rows to embed.
+
+        Returns
+        -------
+        embedding : ndarray of float32, shape (n_samples, n_components)
+            The encoder's output, not normalised. A row's embedding does not depend on
+            the rows beside it, to the bit on a CPU.
+        """
+        check_is_fitted(self, "net_")
+        X = self._validate_rows(X, reset=False)
+        return self.net_.embed(Rows(X, torch.device(self.net_.device)))
+
+    def score(self, X: Table, y: object = None) -> float:
+        """Return minus the mean NT-Xent loss of rows, at temperature 0.5.
+
+        The loss is plain NT-Xent (SimCLR's) on the projections of two augmented views,
+        whatever the loss, priors and temperature of the fit, in batches of about 256
+        and with the same views at each call: so a search without labels compares
+        settings on one scale.
+
+        It can rank settings of training (priors, temperature, learning rate, epochs,
+        network) under one `augmentation` by how well they tell held-out rows apart.
+        It cannot rank augmentations or their strength (weaker views always score
+        higher), nor scores of different sets of rows; it favours settings close to
+        ``loss="simclr", temperature=0.5``, which optimise just this; and a better
+        score need not mean better accuracy of a downstream model. Where there are
+        labels, search over the accuracy of a pipeline instead.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, torch.Tensor} of shape (n_samples, n_features)
+            Rows to score, at least 2.
+        y : Ignored
+            Present for API consistency.
+
+        Returns
+        -------
+        score : float
+            Higher is better.
+        """
+        check_is_fitted(self, "net_")
+        X = self._validate_rows(X, reset=False, min_rows=MIN_BATCH_ROWS)
+        rows = Rows(X, torch.device(self.net_.device))
+        return -self.net_.ntxent(rows, temperature=SCORE_TEMPERATURE)
+
+    @property
+    def encoder_(self) -> nn.Module:
+        check_is_fitted(self, "net_")
+        encoder: nn.Module = self.net_.module_.encoder
+        return encoder
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._n_components_out
+
+    def _fit(
+        self, X: Table, *, max_epochs: int, incremental: bool = False
+    ) -> BCLEmbedder:
+        with self._unchanged_on_error():
+            continuing = hasattr(self, "net_") and (incremental or self.warm_start)
+            loss, device = self._make_loss(), resolve_device(self.device)
+            X = self._validate_rows(
+                X, reset=not continuing, min_rows=MIN_BATCH_ROWS
+            )
+            if not continuing:
+                self._random_state = check_random_state(self.random_state)
+            train, validation = self._split_rows(X, device)
+            seed = self._random_state.randint(np.iinfo(np.int32).max)
+            if continuing and incremental:
+                net = self.net_
+            else:
+                net = self._build_net(loss, device, seed, train[:2])
+                if continuing:
+                    self._take_weights(net)
+            self._standardize(net, X, reset=not (continuing and incremental))
+            interrupted = net.fit_rows(
+                train, epochs=max_epochs, seed=seed, validation_rows=validation
+            )
+            if not net.history:
+                raise KeyboardInterrupt
+            self._set_fitted_attributes(net)
+        if interrupted:
+            raise KeyboardInterrupt
+        return self
+
+    @contextmanager
+    def _unchanged_on_error(self) -> Iterator[None]:
+        """Leave an estimator that was fitted before fitted as it was."""
+        attributes = vars(self).copy()
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(attributes)
+            raise
+
+    def _validate_rows(self, X: Any, *, reset: bool, min_rows: int = 1) -> Any:
+        if isinstance(X, Tensor):
+            X = X.detach().to("cpu", torch.float32).numpy()
+        return validate_data(
+            self,
+            X,
+            reset=reset,
+            accept_sparse="csr",
+            dtype=np.float32,
+            order="C",
+            ensure_min_samples=min_rows,
+        )
+
+    def _split_rows(self, X: Any, device: torch.device) -> tuple[Rows, Rows | None]:
+        """Split into training rows and, with early stopping, held-out rows."""
+        if not self.early_stopping:
+            return Rows(X, device), None
+        n_rows = X.shape[0]
+        n_held_out = int(np.ceil(self.validation_fraction * n_rows))
+        if min(n_held_out, n_rows - n_held_out) < MIN_BATCH_ROWS:
+            raise ValueError(
+                f"'validation_fraction' {self.validation_fraction!r} splits {n_rows} "
+                f"samples into {n_rows - n_held_out} to train on and {n_held_out} to "
+                f"hold out, and both need {MIN_BATCH_ROWS} at least. Change it, give "
+                "more rows or set early_stopping=False."
+            )
+        train, held_out = train_test_split(
+            np.arange(n_rows), test_size=n_held_out, random_state=self._random_state
+        )
+        rows = Rows(X, device)
+        return rows.subset(train), rows.subset(held_out)
+
+    def _make_loss(self) -> nn.Module:
+        if isinstance(self.loss, nn.Module):
+            return copy.deepcopy(self.loss)
+        if self.loss == "simclr":
+            return NTXentLoss(self.temperature)
+        if self.loss == "dcl":
+            return DebiasedLoss(self.temperature, self.tau_plus)
+        if self.loss == "hcl":
+            return HardNegativeLoss(self.temperature, self.tau_plus)
+        return BCLLoss(self.temperature, self.tau_plus, self.alpha, self.beta)
+
+    def _make_augmentation(self, example: Tensor) -> Augmentation:
+        """Return a copy of the augmentation after a trial on a few rows."""
+        if isinstance(self.augmentation, str):
+            augmentation: Augmentation = AUGMENTATIONS[self.augmentation]()
+        else:
+            augmentation = clone(self.augmentation, safe=False)
+        generator = torch.Generator(example.device).manual_seed(0)
+        view = augmentation(example.clone(), generator)
+        if (
+            not isinstance(view, Tensor)
+            or view.shape != example.shape
+            or view.dtype != example.dtype
+        ):
+            got = (
+                f"shape {tuple(view.shape)} and {view.dtype}"
+                if isinstance(view, Tensor)
+                else type(view).__name__
+            )
+            raise ValueError(
+                "'augmentation' must return a tensor of the shape and dtype of its "
+                f"input, {tuple(example.shape)} and {example.dtype}. Got {got}."
+            )
+        return augmentation
+
+    def _make_encoder(self, example: Tensor) -> tuple[nn.Module, int]:
+        """Return a new encoder, or a copy of the user's, and its output size."""
+        n_features = example.shape[1]
+        if isinstance(self.encoder, str):
+            sizes = np.asarray(self.hidden_layer_sizes)
+            if sizes.ndim != 1 or not all(
+                isinstance(size, Integral) and size > 0
+                for size in self.hidden_layer_sizes
+            ):
+                raise ValueError(
+                    "'hidden_layer_sizes' must be a sequence of positive integers, "
+                    f"such as (256,). Got {self.hidden_layer_sizes!r}."
+                )
+            encoder = MLPEncoder(n_features, self.n_components, sizes.tolist())
+            return encoder, self.n_components
+        module = copy.deepcopy(self.encoder).to(example.device)
+        try:
+            with torch.no_grad():
+                output = module.eval()(example)
+        except Exception as error:
+            raise ValueError(
+                f"'encoder' fails on rows of shape (2, {n_features}): {error}"
+            ) from error
+        if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != 2:
+            got = tuple(output.shape) if isinstance(output, Tensor) else type(output)
+            raise ValueError(
+                "'encoder' must return a tensor of shape (n_rows, size). "
+                f"Got {got} for 2 rows."
+            )
+        return module, output.shape[1]
+
+    def _build_net(
+        self, loss: nn.Module, device: torch.device, seed: int, example: Tensor
+    ) -> ContrastiveNet:
+        """Return an initialised, untrained net. `example` is a batch of 2 rows."""
+        augmentation = self._make_augmentation(example)
+        with isolated_rng(seed, device):
+            encoder, size = self._make_encoder(example)
+            module = ProjectedEncoder(encoder, size, self.projection_size)
+        if isinstance(self.optimizer, str):
+            optimizer, momentum = OPTIMIZERS[self.optimizer]
+        else:
+            optimizer, momentum = self.optimizer, {}
+        callbacks = list(copy.deepcopy(self.callbacks) or [])
+        if self.early_stopping:
+            callbacks.append(
+                EarlyStopping(
+                    patience=self.n_iter_no_change,
+                    threshold=self.tol,
+                    threshold_mode="abs",
+                    load_best=True,
+                )
+            )
+        if self.verbose:
+            callbacks.append(EpochProgress())
+        net = ContrastiveNet(
+            module,
+            augmentation=augmentation,
+            criterion=loss,
+            optimizer=optimizer,
+            optimizer__weight_decay=self.weight_decay,
+            lr=self.learning_rate,
+            batch_size=self.batch_size,
+            callbacks=callbacks,
+            train_split=None,
+            device=str(device),
+            verbose=0,
+            **{f"optimizer__{key}": value for key, value in momentum.items()},
+        )
+        return net.initialize()
+
+    def _take_weights(self, net: ContrastiveNet) -> None:
+        """Start a net from the weights and the history of the last fit."""
+        try:
+            net.module_.load_state_dict(self.net_.module_.state_dict())
+        except RuntimeError as error:
+            raise ValueError(
+                "warm_start=True needs the network of the last fit, but a parameter "
+                "that shapes it has changed ('n_components', 'encoder', "
+                "'hidden_layer_sizes' or 'projection_size'). Set it back, or set "
+                f"warm_start=False. {error}"
+            ) from error
+        net.history = copy.deepcopy(self.net_.history)
+
+    def _standardize(self, net: ContrastiveNet, X: Any, *, reset: bool) -> None:
+        """Give the encoder's first layer the means and scales of the features."""
+        encoder = net.module_.encoder
+        if not isinstance(encoder, MLPEncoder):
+            return
+        if reset:
+            self._scaler = StandardScaler(with_mean=isinstance(X, np.ndarray))
+        for chunk in gen_batches(X.shape[0], STATISTICS_BATCH_ROWS):
+            self._scaler.partial_fit(X[chunk])
+        encoder.standardize.set_statistics(self._scaler.mean_, self._scaler.scale_)
+
+    def _set_fitted_attributes(self, net: ContrastiveNet) -> None:
+        self.net_ = net
+        self.n_iter_ = len(net.history)
+        self.loss_curve_ = net.history[:, "train_loss"]
+        if self.early_stopping:
+            self.validation_loss_curve_ = net.history[:, "valid_loss"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        if "net_" in state and state["net_"].device != "cpu":
+            # So that a model trained on a GPU loads anywhere.
+            state["net_"] = copy.deepcopy(state["net_"]).to(torch.device("cpu"))
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "net_" in state:
+            try:
+                self.net_.to(resolve_device(self.device))
+            except ValueError:
+                pass
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Return the device that a ``device`` parameter means, if it can be used."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(1, device=resolved)
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(
+            f"'device' {str(device)!r} cannot be used on this machine. Use 'auto' or "
+            f"'cpu', or install a torch that supports it. {error}"
+        ) from error
+    return resolved

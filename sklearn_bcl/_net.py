@@ -1,0 +1,334 @@
+"""The skorch net behind the estimator: two views, one loss, tensor batches."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm  # a dependency of skorch
+
+from sklearn_bcl.losses import ntxent_loss
+
+Augmentation = Callable[[Tensor, Generator], Tensor]
+
+MIN_BATCH_ROWS = 2  # an anchor needs one other row
+SCORE_BATCH_ROWS = 256
+TRANSFORM_BATCH_ROWS = 1024
+# Matrix products of few rows use other kernels, whose results differ in the last
+# bits. From this multiple on, a row's embedding is the same in any company.
+ROW_MULTIPLE = 16
+
+
+@contextmanager
+def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators, for modules that use them; restore them after."""
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+class Rows(Dataset[Tensor]):
+    """Rows to train on or to embed, read a whole batch at a time.
+
+    Dense rows live in one tensor, on `device` if they take at most half of its free
+    memory, else on the host (where the tensor shares the array's memory). Sparse
+    rows stay sparse. Either way a batch is a dense float32 tensor on `device`.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    device : torch.device
+    """
+
+    def __init__(self, X: Any, device: torch.device) -> None:
+        self.device = device
+        self.data = X if sparse.issparse(X) else _as_tensor(X, device)
+        self.indices = torch.arange(X.shape[0])
+
+    def subset(self, indices: NDArray[np.intp]) -> Rows:
+        """Return some of the rows, without a copy of the data."""
+        rows = copy.copy(self)
+        rows.indices = self.indices[indices]
+        return rows
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, positions: Any) -> Tensor:
+        index = self.indices[positions]
+        if isinstance(self.data, Tensor):
+            batch = self.data[index.to(self.data.device)]
+        else:
+            batch = torch.from_numpy(self.data[index.numpy()].toarray())
+        return batch.to(self.device, torch.float32, non_blocking=True)
+
+
+def _as_tensor(X: NDArray[Any], device: torch.device) -> Tensor:
+    with warnings.catch_warnings():
+        # Batches are copies: nothing ever writes to a read-only array or memory map.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
+        data = torch.from_numpy(np.asarray(X))
+    return data.to(device) if _fits(data, device) else data
+
+
+def _fits(data: Tensor, device: torch.device) -> bool:
+    if device.type != "cuda":
+        return device.type == "cpu"
+    free, _ = torch.cuda.mem_get_info(device)
+    return data.nbytes <= free / 2
+
+
+class RowBatches:
+    """Iterate over batches of `Rows`; a tail too short for a loss is dropped."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        batch_size: int,
+        generator: Generator | None = None,
+    ) -> None:
+        self.rows = rows
+        self.batch_size = batch_size
+        self.generator = generator
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = torch.arange(len(self.rows))
+        if self.generator is not None:
+            order = torch.randperm(len(self.rows), generator=self.generator)
+        for positions in order.split(self.batch_size):
+            if len(positions) >= MIN_BATCH_ROWS:
+                yield self.rows[positions]
+
+
+class ProjectedEncoder(nn.Module):
+    """An encoder under the projection head that only training uses.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+    n_components : int
+        Size of the encoder's output.
+    projection_size : int
+        Size of the projections that the loss compares.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, n_components: int, projection_size: int
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Sequential(
+            nn.Linear(n_components, n_components),
+            nn.ReLU(),
+            nn.Linear(n_components, projection_size),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(self.head(self.encoder(x)), dim=1)
+
+
+class EpochProgress(Callback):  # type: ignore[misc]
+    """A progress bar over the epochs of a fit, with the latest losses.
+
+    skorch's own bar counts the batches of one epoch, which on tables is too short to
+    be seen.
+    """
+
+    def on_train_begin(self, net: ContrastiveNet, **kwargs: Any) -> None:
+        self.bar_ = tqdm(total=net.epochs_, unit="epoch", desc="BCLEmbedder")
+
+    def on_epoch_end(self, net: ContrastiveNet, **kwargs: Any) -> None:
+        losses = ("train_loss", "valid_loss")
+        latest = {key: net.history[-1][key] for key in losses if key in net.history[-1]}
+        self.bar_.set_postfix(latest, refresh=False)
+        self.bar_.update()
+
+    def on_train_end(self, net: ContrastiveNet, **kwargs: Any) -> None:
+        self.bar_.close()
+        del self.bar_  # it cannot be pickled
+
+
+class ContrastiveNet(NeuralNet):  # type: ignore[misc]
+    """A skorch net that trains a `ProjectedEncoder` on two views of each batch.
+
+    Train it with :meth:`fit_rows`.
+
+    Parameters
+    ----------
+    module : ProjectedEncoder
+    augmentation : callable
+        ``f(x, generator) -> x'``.
+    **kwargs
+        As in :class:`skorch.NeuralNet`.
+    """
+
+    def __init__(
+        self, module: ProjectedEncoder, *, augmentation: Augmentation, **kwargs: Any
+    ) -> None:
+        super().__init__(module, **kwargs)
+        self.augmentation = augmentation
+
+    @property
+    def _default_callbacks(self) -> list[Any]:
+        return []
+
+    def fit_rows(
+        self,
+        rows: Rows,
+        *,
+        epochs: int,
+        seed: int,
+        validation_rows: Rows | None = None,
+    ) -> bool:
+        """Train for some epochs more; return whether the user interrupted it.
+
+        The draws depend on `seed` only, and the global generators are left as they
+        were. An interrupted net keeps its weights and its whole epochs.
+        """
+        self.epochs_ = epochs
+        self._seed = seed
+        self._order_generator = Generator().manual_seed(seed)
+        self._view_generator = Generator(rows.device).manual_seed(seed)
+        self._validation_rows = validation_rows
+        self._interrupted = self._stopped_by_callback = False
+        try:
+            with isolated_rng(seed, rows.device):
+                self.partial_fit(rows, epochs=epochs)
+        finally:  # generators cannot be pickled, data should not be
+            self._order_generator = self._view_generator = None
+            self._validation_generator = self._validation_rows = None
+        return self._interrupted
+
+    def get_split_datasets(
+        self, X: Rows, y: Any = None, **kwargs: Any
+    ) -> tuple[Rows, Rows | None]:
+        return X, self._validation_rows
+
+    def get_iterator(self, dataset: Rows, training: bool = False) -> RowBatches:
+        order = self._order_generator if training else None
+        return RowBatches(dataset, self.batch_size, order)
+
+    def fit_loop(self, *args: Any, **kwargs: Any) -> ContrastiveNet:
+        # skorch ends training on every KeyboardInterrupt, and its callbacks raise
+        # one to stop early. The user's has to be told from theirs.
+        try:
+            super().fit_loop(*args, **kwargs)
+        except KeyboardInterrupt:
+            self._interrupted = not self._stopped_by_callback
+            if self._interrupted and "train_loss" not in self.history[-1]:
+                del self.history[-1]
+        return self
+
+    def notify(self, method_name: str, **kwargs: Any) -> None:
+        try:
+            super().notify(method_name, **kwargs)
+        except KeyboardInterrupt:
+            self._stopped_by_callback = True
+            raise
+
+    def run_single_epoch(
+        self,
+        iterator: RowBatches | None,
+        training: bool,
+        prefix: str,
+        step_fn: Callable[..., dict[str, Any]],
+        **fit_params: Any,
+    ) -> None:
+        """Run an epoch as skorch does, but wait for the device only at its end."""
+        if iterator is None:
+            return
+        if not training:  # the same views in every epoch, so that losses compare
+            self._validation_generator = Generator(self.device).manual_seed(self._seed)
+        losses, sizes = [], []
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            losses.append(step["loss"].detach())
+            sizes.append(len(batch))
+            self.history.record_batch(f"{prefix}_batch_size", sizes[-1])
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        loss = float(np.average(torch.stack(losses).tolist(), weights=sizes))
+        self.history.record(f"{prefix}_batch_count", len(sizes))
+        self.history.record(f"{prefix}_loss", loss)
+        if not np.isfinite(loss):
+            raise ValueError(
+                f"The {prefix} loss is {loss} in epoch {len(self.history)}: training "
+                f"diverged. Lower 'learning_rate' (now {self.lr!r}), raise "
+                "'temperature', or check that 'augmentation' and 'encoder' return "
+                "finite values."
+            )
+
+    def train_step_single(self, batch: Tensor, **fit_params: Any) -> dict[str, Any]:
+        self._set_training(True)
+        loss = self.two_view_loss(batch, self._view_generator)
+        loss.backward()
+        return {"loss": loss, "y_pred": None}
+
+    def validation_step(self, batch: Tensor, **fit_params: Any) -> dict[str, Any]:
+        self._set_training(False)
+        with torch.no_grad():
+            loss = self.two_view_loss(batch, self._validation_generator)
+        return {"loss": loss, "y_pred": None}
+
+    def project_views(
+        self, batch: Tensor, generator: Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Project two augmented views of a batch, each to ``(n, projection_size)``."""
+        views = [self.augmentation(batch, generator) for _ in range(2)]
+        z1, z2 = self.module_(torch.cat(views)).chunk(2)
+        return z1, z2
+
+    def two_view_loss(self, batch: Tensor, generator: Generator) -> Tensor:
+        loss: Tensor = self.criterion_(*self.project_views(batch, generator))
+        return loss
+
+    def ntxent(self, rows: Rows, temperature: float) -> float:
+        """Mean NT-Xent loss of the rows, with fixed batches and fixed views."""
+        self._set_training(False)
+        order = torch.randperm(len(rows), generator=Generator().manual_seed(0))
+        views = Generator(self.device).manual_seed(0)
+        total = 0.0
+        with torch.no_grad():
+            # Batches of nearly the same size: the loss grows with a batch's size.
+            for positions in order.tensor_split(-(-len(rows) // SCORE_BATCH_ROWS)):
+                z1, z2 = self.project_views(rows[positions], views)
+                loss = ntxent_loss(z1, z2, temperature=temperature)
+                total += loss.item() * len(positions)
+        return total / len(rows)
+
+    def embed(self, rows: Rows) -> NDArray[np.float32]:
+        """Embed the rows without augmentation and head, in bounded memory."""
+        self._set_training(False)
+        parts = []
+        with torch.no_grad():
+            for positions in torch.arange(len(rows)).split(TRANSFORM_BATCH_ROWS):
+                batch = rows[positions]
+                padding = batch.new_zeros(-len(batch) % ROW_MULTIPLE, *batch.shape[1:])
+                embedding = self.module_.encoder(torch.cat([batch, padding]))
+                parts.append(embedding[: len(batch)].float().cpu())
+        return torch.cat(parts).numpy()
+
+    def to(self, device: torch.device) -> ContrastiveNet:
+        """Move weights and optimiser state, so that the net lives on `device`."""
+        self.module_.to(device)
+        self.criterion_.to(device)
+        for state in self.optimizer_.state.values():
+            state.update(to_device(dict(state), device))
+        self.device = str(device)
+        return self

@@ -1,0 +1,341 @@
+r"""The Bayesian model of contrastive scores, in closed form.
+
+An anchor's similarity to an unlabelled sample has an unknown density
+:math:`\varphi` with c.d.f. :math:`\Phi`. With :math:`u = \Phi(s)`, the densities
+of true negatives, of false negatives, of unlabelled samples and of the *hard true
+negatives* that contrastive learning wants are all linear in :math:`u`:
+
+.. math::
+
+    f_\kappa(u) = 1 + \kappa - 2 \kappa u, \qquad
+    F_\kappa(u) = (1 + \kappa) u - \kappa u^2, \qquad \kappa \in [-1, 1],
+
+with :math:`\kappa_{TN} = 2\alpha - 1`, :math:`\kappa_{FN} = -\kappa_{TN}`,
+:math:`\kappa_{UN} = (2\alpha - 1)(1 - 2\tau^+)` and
+:math:`\kappa_\psi = (\alpha - \beta) / (\alpha + \beta - 2\alpha\beta)` for the
+target. Since :math:`F_\kappa` is a quadratic, its inverse is explicit, and so is
+every quantity below; there are no epsilons and no rejection loops.
+
+References
+----------
+Liu, Wang, Li (2023). Bayesian Self-Supervised Contrastive Learning.
+arXiv:2301.11673.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+
+from sklearn_bcl._validation import check_interval
+
+__all__ = [
+    "alpha_from_auc",
+    "auc_from_alpha",
+    "importance_weights",
+    "sample_scores",
+    "true_negative_posterior",
+]
+
+FloatArray = NDArray[np.float64]
+
+
+def check_priors(*, alpha: float, tau_plus: float, beta: float = 0.5) -> None:
+    """Raise ``ValueError`` for priors out of range or in a degenerate corner."""
+    check_interval("alpha", alpha, 0.5, 1)
+    check_interval("beta", beta, 0, 1, closed="right")
+    check_interval("tau_plus", tau_plus, 0, 1, closed="left")
+    if alpha == 1 and beta == 1:
+        raise ValueError(
+            "'alpha' and 'beta' cannot both be 1: the hard true negatives have no "
+            f"density then. Got {alpha=!r}, {beta=!r}; choose either below 1."
+        )
+    if alpha == 1 and tau_plus == 0:
+        raise ValueError(
+            "'alpha' cannot be 1 with 'tau_plus' 0: the top score has no density "
+            f"then. Got {alpha=!r}, {tau_plus=!r}; choose alpha < 1 or tau_plus > 0."
+        )
+
+
+def _check_unit_array(name: str, values: ArrayLike) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    outside = ~((array >= 0) & (array <= 1))  # also true for NaN
+    if outside.any():
+        raise ValueError(
+            f"{name!r} must lie in [0, 1]. Got {array[outside].flat[0]!r} instead."
+        )
+    return array
+
+
+def _density_at_quantile(p: FloatArray, kappa: ArrayLike) -> FloatArray:
+    """f_kappa(F_kappa^-1(p)): the root of the discriminant of F_kappa(u) = p.
+
+    Each branch adds non-negative terms only, so nothing cancels near |kappa| = 1.
+    """
+    kappa = np.asarray(kappa)
+    square = np.where(
+        kappa >= 0,
+        (1 - kappa) ** 2 + 4 * kappa * (1 - p),
+        (1 + kappa) ** 2 - 4 * kappa * p,
+    )
+    return np.sqrt(square)
+
+
+def _quantile(p: FloatArray, kappa: ArrayLike) -> FloatArray:
+    """F_kappa^-1(p), exact at p = 0, at p = 1 and at kappa = 0."""
+    kappa = np.asarray(kappa)
+    denominator = (1 + kappa) + _density_at_quantile(p, kappa)
+    # The denominator vanishes only at kappa = -1, p = 0, where the quantile is 0.
+    quantile = np.divide(
+        2 * p, denominator, out=np.zeros_like(denominator), where=denominator > 0
+    )
+    return np.minimum(quantile, 1)
+
+
+def _unlabelled_density(
+    p: FloatArray, alpha: float, tau_plus: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return u, 1 - u and f_UN(u) where F_UN(u) = p."""
+    kappa = (2 * alpha - 1) * (1 - 2 * tau_plus)
+    # f_kappa(1 - u) = f_-kappa(u), so 1 - u is a quantile too: no cancellation.
+    return (
+        _quantile(p, kappa),
+        _quantile(1 - p, -kappa),
+        _density_at_quantile(p, kappa),
+    )
+
+
+def importance_weights(
+    p: ArrayLike, *, alpha: float, beta: float, tau_plus: float
+) -> FloatArray:
+    r"""Importance weights of unlabelled samples, from the ranks of their scores.
+
+    The weight is the ratio of the density of hard true negatives to that of
+    unlabelled samples, :math:`\omega(p) = f_{\kappa_\psi}(u) / f_{\kappa_{UN}}(u)`
+    at :math:`u = F_{\kappa_{UN}}^{-1}(p)`. It integrates to one over ``p``.
+
+    Parameters
+    ----------
+    p : array-like of any shape
+        Empirical c.d.f. values in [0, 1] of an anchor's similarities among its
+        unlabelled samples: rank / n_unlabelled, the most similar sample at 1.
+    alpha : float in [0.5, 1]
+        Location: probability that the score of a positive exceeds that of a
+        negative, i.e. how well the encoder ranks. At 0.5 it ranks at random and
+        `tau_plus` has no effect.
+    beta : float in (0, 1]
+        Concentration: hardness of the negatives to sample. 0.5 means no hard
+        negative mining, 1 the hardest.
+    tau_plus : float in [0, 1)
+        Class prior: probability that an unlabelled sample has the anchor's
+        latent class and so is a false negative.
+
+    Returns
+    -------
+    weights : ndarray of float64, same shape as `p`
+        Non-negative weights.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or for a degenerate pair: `alpha` = `beta`
+        = 1, or `alpha` = 1 with `tau_plus` = 0.
+
+    References
+    ----------
+    Liu, Wang, Li (2023). arXiv:2301.11673.
+
+    Examples
+    --------
+    >>> from sklearn_bcl.bayes import importance_weights
+    >>> p = [0.2, 0.4, 0.6, 0.8, 1.0]
+    >>> importance_weights(p, alpha=0.9, beta=0.5, tau_plus=0.1).round(3)
+    array([1.078, 1.052, 1.01 , 0.929, 0.556])
+    >>> importance_weights(p, alpha=0.9, beta=0.9, tau_plus=0.1).round(3)
+    array([0.677, 0.776, 0.933, 1.25 , 2.778])
+    """
+    check_priors(alpha=alpha, beta=beta, tau_plus=tau_plus)
+    p = _check_unit_array("p", p)
+    u, one_minus_u, density = _unlabelled_density(p, alpha, tau_plus)
+    easy, hard = alpha * (1 - beta), (1 - alpha) * beta
+    target = 2 * (easy * one_minus_u + hard * u) / (easy + hard)
+    return np.asarray(target / density)
+
+
+def true_negative_posterior(
+    p: ArrayLike, *, alpha: float, tau_plus: float
+) -> FloatArray:
+    r"""Posterior probability that an unlabelled sample is a true negative.
+
+    :math:`P(TN \mid s) = (1 - \tau^+) f_{\kappa_{TN}}(u) / f_{\kappa_{UN}}(u)` at
+    :math:`u = F_{\kappa_{UN}}^{-1}(p)`. It integrates to ``1 - tau_plus`` over ``p``.
+
+    Parameters
+    ----------
+    p : array-like of any shape
+        Empirical c.d.f. values in [0, 1], as in :func:`importance_weights`.
+    alpha : float in [0.5, 1]
+        Probability that the score of a positive exceeds that of a negative.
+    tau_plus : float in [0, 1)
+        Prior probability that an unlabelled sample is a false negative.
+
+    Returns
+    -------
+    posterior : ndarray of float64, same shape as `p`
+        Probabilities in [0, 1], decreasing in `p`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or `alpha` = 1 with `tau_plus` = 0.
+
+    References
+    ----------
+    Liu, Wang, Li (2023). arXiv:2301.11673.
+
+    Examples
+    --------
+    >>> from sklearn_bcl.bayes import true_negative_posterior
+    >>> true_negative_posterior([0.0, 0.5, 1.0], alpha=0.9, tau_plus=0.1).round(3)
+    array([0.988, 0.93 , 0.5  ])
+    """
+    check_priors(alpha=alpha, tau_plus=tau_plus)
+    p = _check_unit_array("p", p)
+    u, one_minus_u, density = _unlabelled_density(p, alpha, tau_plus)
+    true_negative = 2 * (alpha * one_minus_u + (1 - alpha) * u)
+    return np.asarray((1 - tau_plus) * true_negative / density)
+
+
+def auc_from_alpha(alpha: ArrayLike) -> FloatArray:
+    r"""AUC of an independent (positive, negative) pair under the model.
+
+    Under the model a false negative outscores an independent true negative with
+    probability :math:`1/2 + (2\alpha - 1) / 3`: ``alpha`` itself is *not* the AUC.
+
+    Parameters
+    ----------
+    alpha : array-like of any shape
+        Values in [0.5, 1].
+
+    Returns
+    -------
+    auc : ndarray of float64, same shape as `alpha`
+        Values in [1/2, 5/6].
+
+    Raises
+    ------
+    ValueError
+        If a value lies outside [0.5, 1].
+
+    Examples
+    --------
+    >>> from sklearn_bcl.bayes import auc_from_alpha
+    >>> auc_from_alpha([0.5, 0.8]).round(3)
+    array([0.5, 0.7])
+    """
+    array = _check_unit_array("alpha", alpha)
+    if (array < 0.5).any():
+        raise ValueError(f"'alpha' must lie in [0.5, 1]. Got {array.min()!r} instead.")
+    return np.asarray(0.5 + (2 * array - 1) / 3)
+
+
+def alpha_from_auc(auc: ArrayLike) -> FloatArray:
+    r"""The location ``alpha`` that a measured macro-AUC corresponds to.
+
+    The inverse of :func:`auc_from_alpha`, :math:`\alpha = (6A - 1) / 4`, clipped to
+    [0.5, 1): the model knows no AUC below 1/2 or above 5/6.
+
+    Parameters
+    ----------
+    auc : array-like of any shape
+        Macro-AUC values in [0, 1].
+
+    Returns
+    -------
+    alpha : ndarray of float64, same shape as `auc`
+        Values in [0.5, 1).
+
+    Raises
+    ------
+    ValueError
+        If a value lies outside [0, 1].
+
+    Examples
+    --------
+    >>> from sklearn_bcl.bayes import alpha_from_auc
+    >>> alpha_from_auc([0.4, 0.7, 0.8]).round(3)
+    array([0.5 , 0.8 , 0.95])
+    """
+    array = _check_unit_array("auc", auc)
+    return np.clip((6 * array - 1) / 4, 0.5, np.nextafter(1, 0))
+
+
+def sample_scores(
+    n_anchors: int,
+    n_unlabelled: int,
+    *,
+    alpha: float,
+    tau_plus: float,
+    ppf: Callable[[FloatArray], ArrayLike] | None = None,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Simulate the scores of unlabelled samples under the model.
+
+    Each sample is a false negative with probability `tau_plus`; its score is then
+    drawn by inverse c.d.f. from the density of its kind.
+
+    Parameters
+    ----------
+    n_anchors, n_unlabelled : int
+        Number of anchors, and of unlabelled samples for each, at least 1.
+    alpha : float in [0.5, 1]
+        Probability that the score of a positive exceeds that of a negative.
+    tau_plus : float in [0, 1]
+        Probability that an unlabelled sample is a false negative.
+    ppf : callable, default=None
+        Inverse c.d.f. of the base score density, from [0, 1] to scores, such as
+        ``scipy.stats.norm.ppf``. ``None`` means uniform scores on [-1, 1].
+    random_state : int, RandomState instance or None, default=None
+        Seed of the draw.
+
+    Returns
+    -------
+    scores : ndarray of float64, shape (n_anchors, n_unlabelled)
+        Similarity scores.
+    is_true_negative : ndarray of bool, shape (n_anchors, n_unlabelled)
+        Which scores belong to true negatives.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
+    References
+    ----------
+    Liu, Wang, Li (2023). arXiv:2301.11673, section 4 (numerical experiments).
+
+    Examples
+    --------
+    >>> from sklearn_bcl.bayes import sample_scores
+    >>> scores, is_true_negative = sample_scores(
+    ...     2, 1000, alpha=0.9, tau_plus=0.1, random_state=0
+    ... )
+    >>> scores.shape
+    (2, 1000)
+    >>> bool(scores[is_true_negative].mean() < scores[~is_true_negative].mean())
+    True
+    """
+    check_interval("n_anchors", n_anchors, 1, None, closed="left", integral=True)
+    check_interval("n_unlabelled", n_unlabelled, 1, None, closed="left", integral=True)
+    check_interval("alpha", alpha, 0.5, 1)
+    check_interval("tau_plus", tau_plus, 0, 1)
+    rng = check_random_state(random_state)
+    shape = (n_anchors, n_unlabelled)
+    is_true_negative = rng.uniform(size=shape) >= tau_plus
+    kappa = np.where(is_true_negative, 2 * alpha - 1, 1 - 2 * alpha)
+    u = _quantile(rng.uniform(size=shape), kappa)
+    scores = 2 * u - 1 if ppf is None else np.asarray(ppf(u), dtype=np.float64)
+    return scores, is_true_negative

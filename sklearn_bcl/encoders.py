@@ -1,0 +1,89 @@
+"""Encoders for tables. Any other ``nn.Module`` from rows to vectors will do, too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+__all__ = ["MLPEncoder", "Standardize"]
+
+
+class Standardize(nn.Module):
+    """Centre and scale features by constants of the training data.
+
+    The constants are buffers: they travel with the weights and take no gradient.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of features.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_bcl.encoders import Standardize
+    >>> layer = Standardize(2)
+    >>> layer.set_statistics(mean=[1.0, 1000.0], scale=[1.0, 500.0])
+    >>> layer(torch.tensor([[0.0, 2000.0]]))
+    tensor([[-1.,  2.]])
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(n_features))
+
+    def set_statistics(self, mean: ArrayLike, scale: ArrayLike) -> None:
+        """Set the constants, both of shape ``(n_features,)``; scales are positive."""
+        self.mean.copy_(torch.as_tensor(mean))
+        self.scale.copy_(torch.as_tensor(scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(x - mean) / scale``."""
+        return (x - self.mean) / self.scale
+
+
+class MLPEncoder(nn.Module):
+    """Multilayer perceptron whose first layer standardises the features.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of input features.
+    n_components : int
+        Size of the embedding.
+    hidden_layer_sizes : sequence of int, default=(256,)
+        Sizes of the hidden layers.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_bcl.encoders import MLPEncoder
+    >>> MLPEncoder(8, 16, hidden_layer_sizes=(32, 32))(torch.zeros(5, 8)).shape
+    torch.Size([5, 16])
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_components: int,
+        hidden_layer_sizes: Sequence[int] = (256,),
+    ) -> None:
+        super().__init__()
+        self.standardize = Standardize(n_features)
+        sizes = [n_features, *hidden_layer_sizes]
+        hidden: list[nn.Module] = []
+        for size_in, size_out in zip(sizes[:-1], sizes[1:], strict=True):
+            hidden += [nn.Linear(size_in, size_out), nn.ReLU()]
+        self.layers = nn.Sequential(*hidden, nn.Linear(sizes[-1], n_components))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(n_rows, n_features)`` to ``(n_rows, n_components)``."""
+        embedding: Tensor = self.layers(self.standardize(x))
+        return embedding
