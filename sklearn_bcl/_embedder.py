@@ -22,6 +22,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch.callbacks import EarlyStopping
 from torch import Tensor, nn
@@ -41,12 +42,12 @@ from sklearn_bcl.losses import BCLLoss, DebiasedLoss, HardNegativeLoss, NTXentLo
 
 __all__ = ["BCLEmbedder"]
 
-AUGMENTATIONS = {
+AUGMENTATIONS: dict[str, Callable[[], Augmentation]] = {
     "corruption": FeatureCorruption,
     "masking": FeatureMasking,
     "noise": GaussianNoise,
 }
-OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
+OPTIMIZERS: dict[str, tuple[Callable[..., Any], dict[str, float]]] = {
     "adam": (torch.optim.Adam, {}),
     "adamw": (torch.optim.AdamW, {}),
     "sgd": (torch.optim.SGD, {"momentum": 0.9}),
@@ -60,6 +61,15 @@ STATISTICS_BATCH_ROWS = 8192
 Table = ArrayLike | Tensor
 
 
+def _trains_single_epochs(embedder: BCLEmbedder) -> bool:
+    if embedder.early_stopping:
+        raise AttributeError(
+            "partial_fit trains one epoch at a time and cannot stop early: set "
+            "early_stopping=False, or use fit."
+        )
+    return True
+
+
 class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Embed unlabelled rows by Bayesian contrastive learning.
 
@@ -71,7 +81,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     Parameters
     ----------
-    n_components : int, default=128
+    n_components : int, default=256
         Size of the embedding. Ignored if `encoder` is a module, whose output size
         counts then.
     encoder : {"mlp"} or torch.nn.Module, default="mlp"
@@ -79,7 +89,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         of the training data, so they need no scaling. A module is copied, maps
         ``(n, n_features)`` float32 rows, as they are given, to ``(n, size)`` and may
         be pretrained.
-    hidden_layer_sizes : array-like of int, default=(256,)
+    hidden_layer_sizes : array-like of int, default=(512,)
         Sizes of the hidden layers of the "mlp" encoder.
     projection_size : int, default=128
         Size of the projections that the loss compares. They are the output of a head
@@ -121,7 +131,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Rows in a batch. Each is compared with all others of its batch. If there are
         fewer training rows, all of them make one batch; a last batch of one row is
         left out.
-    max_epochs : int, default=60
+    max_epochs : int, default=100
         Number of passes over the training rows, at most.
     early_stopping : bool, default=False
         Whether to hold out rows and stop when the loss on them no longer improves.
@@ -231,10 +241,10 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def __init__(
         self,
-        n_components: int = 128,
+        n_components: int = 256,
         *,
         encoder: Literal["mlp"] | nn.Module = "mlp",
-        hidden_layer_sizes: Sequence[int] = (256,),
+        hidden_layer_sizes: Sequence[int] = (512,),
         projection_size: int = 128,
         augmentation: (
             Literal["corruption", "masking", "noise"] | Augmentation
@@ -250,7 +260,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             Literal["adam", "adamw", "sgd"] | Callable[..., torch.optim.Optimizer]
         ) = "adam",
         batch_size: int = 256,
-        max_epochs: int = 60,
+        max_epochs: int = 100,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -286,7 +296,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Table, y: object = None) -> BCLEmbedder:
         """Train the encoder on unlabelled rows.
 
@@ -310,7 +320,8 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         return self._fit(X, max_epochs=self.max_epochs)
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @available_if(_trains_single_epochs)
+    @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Table, y: object = None) -> BCLEmbedder:
         """Train the encoder for one epoch on a batch of rows.
 
@@ -333,13 +344,10 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Raises
         ------
         ValueError
-            If a parameter or `X` is invalid, or with ``early_stopping=True``.
+            If a parameter or `X` is invalid.
+        AttributeError
+            With ``early_stopping=True``, which needs more than one epoch.
         """
-        if self.early_stopping:
-            raise ValueError(
-                "partial_fit does not support early_stopping=True: it trains one epoch "
-                "at a time. Set early_stopping=False, or use fit."
-            )
         return self._fit(X, max_epochs=1, incremental=True)
 
     def transform(self, X: Table) -> NDArray[np.float32]:
@@ -401,7 +409,8 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     @property
     def _n_features_out(self) -> int:
-        return self._n_components_out
+        size: int = self.net_.module_.n_components
+        return size
 
     def _fit(
         self, X: Table, *, max_epochs: int, incremental: bool = False
@@ -409,9 +418,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         with self._unchanged_on_error():
             continuing = hasattr(self, "net_") and (incremental or self.warm_start)
             loss, device = self._make_loss(), resolve_device(self.device)
-            X = self._validate_rows(
-                X, reset=not continuing, min_rows=MIN_BATCH_ROWS
-            )
+            X = self._validate_rows(X, reset=not continuing, min_rows=MIN_BATCH_ROWS)
             if not continuing:
                 self._random_state = check_random_state(self.random_state)
             train, validation = self._split_rows(X, device)
@@ -436,12 +443,11 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     @contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:
         """Leave an estimator that was fitted before fitted as it was."""
-        attributes = vars(self).copy()
+        attributes = self.__dict__.copy()
         try:
             yield
         except BaseException:
-            vars(self).clear()
-            vars(self).update(attributes)
+            self.__dict__ = attributes
             raise
 
     def _validate_rows(self, X: Any, *, reset: bool, min_rows: int = 1) -> Any:
@@ -490,7 +496,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _make_augmentation(self, example: Tensor) -> Augmentation:
         """Return a copy of the augmentation after a trial on a few rows."""
         if isinstance(self.augmentation, str):
-            augmentation: Augmentation = AUGMENTATIONS[self.augmentation]()
+            augmentation = AUGMENTATIONS[self.augmentation]()
         else:
             augmentation = clone(self.augmentation, safe=False)
         generator = torch.Generator(example.device).manual_seed(0)
@@ -522,7 +528,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             ):
                 raise ValueError(
                     "'hidden_layer_sizes' must be a sequence of positive integers, "
-                    f"such as (256,). Got {self.hidden_layer_sizes!r}."
+                    f"such as (512,). Got {self.hidden_layer_sizes!r}."
                 )
             encoder = MLPEncoder(n_features, self.n_components, sizes.tolist())
             return encoder, self.n_components
@@ -550,11 +556,12 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         with isolated_rng(seed, device):
             encoder, size = self._make_encoder(example)
             module = ProjectedEncoder(encoder, size, self.projection_size)
-        if isinstance(self.optimizer, str):
-            optimizer, momentum = OPTIMIZERS[self.optimizer]
-        else:
-            optimizer, momentum = self.optimizer, {}
-        callbacks = list(copy.deepcopy(self.callbacks) or [])
+        optimizer, momentum = (
+            OPTIMIZERS[self.optimizer]
+            if isinstance(self.optimizer, str)
+            else (self.optimizer, {})
+        )
+        callbacks = list(copy.deepcopy(self.callbacks or []))
         if self.early_stopping:
             callbacks.append(
                 EarlyStopping(

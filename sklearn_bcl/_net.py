@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,7 @@ class ProjectedEncoder(nn.Module):
         self, encoder: nn.Module, n_components: int, projection_size: int
     ) -> None:
         super().__init__()
+        self.n_components = n_components
         self.encoder = encoder
         self.head = nn.Sequential(
             nn.Linear(n_components, n_components),
@@ -143,7 +145,23 @@ class ProjectedEncoder(nn.Module):
         return F.normalize(self.head(self.encoder(x)), dim=1)
 
 
-class EpochProgress(Callback):  # type: ignore[misc]
+@dataclass
+class Run:
+    """What belongs to one call of `fit_rows`: its data, draws and end.
+
+    Generators cannot be pickled and data should not be, so a net drops it after.
+    """
+
+    seed: int
+    order: Generator
+    views: Generator
+    validation_views: Generator
+    validation_rows: Rows | None
+    stopped_by_callback: bool = False
+    interrupted: bool = False
+
+
+class EpochProgress(Callback):
     """A progress bar over the epochs of a fit, with the latest losses.
 
     skorch's own bar counts the batches of one epoch, which on tables is too short to
@@ -164,7 +182,7 @@ class EpochProgress(Callback):  # type: ignore[misc]
         del self.bar_  # it cannot be pickled
 
 
-class ContrastiveNet(NeuralNet):  # type: ignore[misc]
+class ContrastiveNet(NeuralNet):
     """A skorch net that trains a `ProjectedEncoder` on two views of each batch.
 
     Train it with :meth:`fit_rows`.
@@ -177,6 +195,8 @@ class ContrastiveNet(NeuralNet):  # type: ignore[misc]
     **kwargs
         As in :class:`skorch.NeuralNet`.
     """
+
+    device: str
 
     def __init__(
         self, module: ProjectedEncoder, *, augmentation: Augmentation, **kwargs: Any
@@ -202,26 +222,27 @@ class ContrastiveNet(NeuralNet):  # type: ignore[misc]
         were. An interrupted net keeps its weights and its whole epochs.
         """
         self.epochs_ = epochs
-        self._seed = seed
-        self._order_generator = Generator().manual_seed(seed)
-        self._view_generator = Generator(rows.device).manual_seed(seed)
-        self._validation_rows = validation_rows
-        self._interrupted = self._stopped_by_callback = False
+        self._run = Run(
+            seed=seed,
+            order=Generator().manual_seed(seed),
+            views=Generator(rows.device).manual_seed(seed),
+            validation_views=Generator(rows.device),
+            validation_rows=validation_rows,
+        )
         try:
             with isolated_rng(seed, rows.device):
                 self.partial_fit(rows, epochs=epochs)
-        finally:  # generators cannot be pickled, data should not be
-            self._order_generator = self._view_generator = None
-            self._validation_generator = self._validation_rows = None
-        return self._interrupted
+            return self._run.interrupted
+        finally:
+            del self._run
 
     def get_split_datasets(
         self, X: Rows, y: Any = None, **kwargs: Any
     ) -> tuple[Rows, Rows | None]:
-        return X, self._validation_rows
+        return X, self._run.validation_rows
 
     def get_iterator(self, dataset: Rows, training: bool = False) -> RowBatches:
-        order = self._order_generator if training else None
+        order = self._run.order if training else None
         return RowBatches(dataset, self.batch_size, order)
 
     def fit_loop(self, *args: Any, **kwargs: Any) -> ContrastiveNet:
@@ -230,8 +251,8 @@ class ContrastiveNet(NeuralNet):  # type: ignore[misc]
         try:
             super().fit_loop(*args, **kwargs)
         except KeyboardInterrupt:
-            self._interrupted = not self._stopped_by_callback
-            if self._interrupted and "train_loss" not in self.history[-1]:
+            self._run.interrupted = not self._run.stopped_by_callback
+            if self._run.interrupted and "train_loss" not in self.history[-1]:
                 del self.history[-1]
         return self
 
@@ -239,7 +260,7 @@ class ContrastiveNet(NeuralNet):  # type: ignore[misc]
         try:
             super().notify(method_name, **kwargs)
         except KeyboardInterrupt:
-            self._stopped_by_callback = True
+            self._run.stopped_by_callback = True
             raise
 
     def run_single_epoch(
@@ -254,7 +275,7 @@ class ContrastiveNet(NeuralNet):  # type: ignore[misc]
         if iterator is None:
             return
         if not training:  # the same views in every epoch, so that losses compare
-            self._validation_generator = Generator(self.device).manual_seed(self._seed)
+            self._run.validation_views.manual_seed(self._run.seed)
         losses, sizes = [], []
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
@@ -276,14 +297,14 @@ class ContrastiveNet(NeuralNet):  # type: ignore[misc]
 
     def train_step_single(self, batch: Tensor, **fit_params: Any) -> dict[str, Any]:
         self._set_training(True)
-        loss = self.two_view_loss(batch, self._view_generator)
+        loss = self.two_view_loss(batch, self._run.views)
         loss.backward()
         return {"loss": loss, "y_pred": None}
 
     def validation_step(self, batch: Tensor, **fit_params: Any) -> dict[str, Any]:
         self._set_training(False)
         with torch.no_grad():
-            loss = self.two_view_loss(batch, self._validation_generator)
+            loss = self.two_view_loss(batch, self._run.validation_views)
         return {"loss": loss, "y_pred": None}
 
     def project_views(
@@ -326,9 +347,10 @@ class ContrastiveNet(NeuralNet):  # type: ignore[misc]
 
     def to(self, device: torch.device) -> ContrastiveNet:
         """Move weights and optimiser state, so that the net lives on `device`."""
-        self.module_.to(device)
-        self.criterion_.to(device)
-        for state in self.optimizer_.state.values():
-            state.update(to_device(dict(state), device))
-        self.device = str(device)
+        if torch.device(self.device) != device:
+            self.module_.to(device)
+            self.criterion_.to(device)
+            # Loading moves an optimiser's state to where its parameters are now.
+            self.optimizer_.load_state_dict(self.optimizer_.state_dict())
+            self.device = str(device)
         return self

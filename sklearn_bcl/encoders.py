@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from numpy.typing import ArrayLike
@@ -52,13 +53,15 @@ class Standardize(nn.Module):
 class MLPEncoder(nn.Module):
     """Multilayer perceptron whose first layer standardises the features.
 
+    Every further layer ends in a ReLU, the last one too: embeddings are non-negative.
+
     Parameters
     ----------
     n_features : int
         Number of input features.
     n_components : int
         Size of the embedding.
-    hidden_layer_sizes : sequence of int, default=(256,)
+    hidden_layer_sizes : sequence of int, default=(512,)
         Sizes of the hidden layers.
 
     Examples
@@ -73,15 +76,15 @@ class MLPEncoder(nn.Module):
         self,
         n_features: int,
         n_components: int,
-        hidden_layer_sizes: Sequence[int] = (256,),
+        hidden_layer_sizes: Sequence[int] = (512,),
     ) -> None:
         super().__init__()
         self.standardize = Standardize(n_features)
-        sizes = [n_features, *hidden_layer_sizes]
-        hidden: list[nn.Module] = []
-        for size_in, size_out in zip(sizes[:-1], sizes[1:], strict=True):
-            hidden += [nn.Linear(size_in, size_out), nn.ReLU()]
-        self.layers = nn.Sequential(*hidden, nn.Linear(sizes[-1], n_components))
+        sizes = [n_features, *hidden_layer_sizes, n_components]
+        layers: list[nn.Module] = []
+        for size_in, size_out in pairwise(sizes):
+            layers += [nn.Linear(size_in, size_out), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(n_rows, n_features)`` to ``(n_rows, n_components)``."""
