@@ -433,7 +433,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             interrupted = net.fit_rows(
                 train, epochs=max_epochs, seed=seed, validation_rows=validation
             )
-            if not net.history:
+            if interrupted and not net.history:
                 raise KeyboardInterrupt
             self._set_fitted_attributes(net)
         if interrupted:
@@ -453,15 +453,16 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _validate_rows(self, X: Any, *, reset: bool, min_rows: int = 1) -> Any:
         if isinstance(X, Tensor):
             X = X.detach().to("cpu", torch.float32).numpy()
-        return validate_data(
-            self,
-            X,
-            reset=reset,
-            accept_sparse="csr",
-            dtype=np.float32,
-            order="C",
-            ensure_min_samples=min_rows,
-        )
+        with np.errstate(over="ignore"):  # what float32 cannot hold is an error below
+            return validate_data(
+                self,
+                X,
+                reset=reset,
+                accept_sparse="csr",
+                dtype=np.float32,
+                order="C",
+                ensure_min_samples=min_rows,
+            )
 
     def _split_rows(self, X: Any, device: torch.device) -> tuple[Rows, Rows | None]:
         """Split into training rows and, with early stopping, held-out rows."""
@@ -616,9 +617,9 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _set_fitted_attributes(self, net: ContrastiveNet) -> None:
         self.net_ = net
         self.n_iter_ = len(net.history)
-        self.loss_curve_ = net.history[:, "train_loss"]
+        self.loss_curve_ = [epoch["train_loss"] for epoch in net.history]
         if self.early_stopping:
-            self.validation_loss_curve_ = net.history[:, "valid_loss"]
+            self.validation_loss_curve_ = [epoch["valid_loss"] for epoch in net.history]
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()

@@ -60,12 +60,13 @@ class Rows(Dataset[Tensor]):
     def __init__(self, X: Any, device: torch.device) -> None:
         self.device = device
         self.data = X if sparse.issparse(X) else _as_tensor(X, device)
-        self.indices = torch.arange(X.shape[0])
+        where = self.data.device if isinstance(self.data, Tensor) else None
+        self.indices = torch.arange(X.shape[0], device=where)
 
     def subset(self, indices: NDArray[np.intp]) -> Rows:
         """Return some of the rows, without a copy of the data."""
         rows = copy.copy(self)
-        rows.indices = self.indices[indices]
+        rows.indices = self.indices[torch.from_numpy(indices).to(self.indices.device)]
         return rows
 
     def __len__(self) -> int:
@@ -74,7 +75,7 @@ class Rows(Dataset[Tensor]):
     def __getitem__(self, positions: Any) -> Tensor:
         index = self.indices[positions]
         if isinstance(self.data, Tensor):
-            batch = self.data[index.to(self.data.device)]
+            batch = self.data[index]
         else:
             batch = torch.from_numpy(self.data[index.numpy()].toarray())
         return batch.to(self.device, torch.float32, non_blocking=True)
@@ -112,6 +113,8 @@ class RowBatches:
         order = torch.arange(len(self.rows))
         if self.generator is not None:
             order = torch.randperm(len(self.rows), generator=self.generator)
+        # To the data once an epoch, so that no step waits for a copy.
+        order = order.to(self.rows.indices.device)
         for positions in order.split(self.batch_size):
             if len(positions) >= MIN_BATCH_ROWS:
                 yield self.rows[positions]
@@ -157,6 +160,7 @@ class Run:
     views: Generator
     validation_views: Generator
     validation_rows: Rows | None
+    epoch_is_complete: bool = True
     stopped_by_callback: bool = False
     interrupted: bool = False
 
@@ -232,6 +236,8 @@ class ContrastiveNet(NeuralNet):
         try:
             with isolated_rng(seed, rows.device):
                 self.partial_fit(rows, epochs=epochs)
+            if self.history and not self._run.epoch_is_complete:
+                del self.history[-1]
             return self._run.interrupted
         finally:
             del self._run
@@ -252,9 +258,15 @@ class ContrastiveNet(NeuralNet):
             super().fit_loop(*args, **kwargs)
         except KeyboardInterrupt:
             self._run.interrupted = not self._run.stopped_by_callback
-            if self._run.interrupted and "train_loss" not in self.history[-1]:
-                del self.history[-1]
         return self
+
+    def on_epoch_begin(self, net: ContrastiveNet, **kwargs: Any) -> None:
+        super().on_epoch_begin(net, **kwargs)
+        self._run.epoch_is_complete = False
+
+    def on_epoch_end(self, net: ContrastiveNet, **kwargs: Any) -> None:
+        super().on_epoch_end(net, **kwargs)
+        self._run.epoch_is_complete = True
 
     def notify(self, method_name: str, **kwargs: Any) -> None:
         try:
@@ -323,6 +335,7 @@ class ContrastiveNet(NeuralNet):
         """Mean NT-Xent loss of the rows, with fixed batches and fixed views."""
         self._set_training(False)
         order = torch.randperm(len(rows), generator=Generator().manual_seed(0))
+        order = order.to(rows.indices.device)
         views = Generator(self.device).manual_seed(0)
         total = 0.0
         with torch.no_grad():
@@ -338,8 +351,8 @@ class ContrastiveNet(NeuralNet):
         self._set_training(False)
         parts = []
         with torch.no_grad():
-            for positions in torch.arange(len(rows)).split(TRANSFORM_BATCH_ROWS):
-                batch = rows[positions]
+            for start in range(0, len(rows), TRANSFORM_BATCH_ROWS):
+                batch = rows[start : start + TRANSFORM_BATCH_ROWS]
                 padding = batch.new_zeros(-len(batch) % ROW_MULTIPLE, *batch.shape[1:])
                 embedding = self.module_.encoder(torch.cat([batch, padding]))
                 parts.append(embedding[: len(batch)].float().cpu())

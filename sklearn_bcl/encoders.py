@@ -8,8 +8,11 @@ from itertools import pairwise
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 __all__ = ["MLPEncoder", "Standardize"]
+
+MIN_PRODUCT_COLUMNS = 16
 
 
 class Standardize(nn.Module):
@@ -50,6 +53,21 @@ class Standardize(nn.Module):
         return (x - self.mean) / self.scale
 
 
+class _RowwiseLinear(nn.Linear):
+    """A linear layer in which a row's result does not depend on its place.
+
+    Products of fewer than a dozen columns use kernels for which it does, in the last
+    bits, so narrow layers are padded with columns that are then dropped.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        missing = max(0, MIN_PRODUCT_COLUMNS - self.out_features)
+        weight = F.pad(self.weight, (0, 0, 0, missing))
+        return F.linear(x, weight, F.pad(self.bias, (0, missing)))[
+            :, : self.out_features
+        ]
+
+
 class MLPEncoder(nn.Module):
     """Multilayer perceptron whose first layer standardises the features.
 
@@ -83,7 +101,7 @@ class MLPEncoder(nn.Module):
         sizes = [n_features, *hidden_layer_sizes, n_components]
         layers: list[nn.Module] = []
         for size_in, size_out in pairwise(sizes):
-            layers += [nn.Linear(size_in, size_out), nn.ReLU()]
+            layers += [_RowwiseLinear(size_in, size_out), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:

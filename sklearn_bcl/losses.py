@@ -202,7 +202,9 @@ def hard_negative_loss(
     corrected = ((log_sum - scale).exp() - tau_plus * n_unlabelled * p) / (1 - tau_plus)
     floor = (np.log(n_unlabelled) - 1 / temperature - scale).exp()
     negatives = torch.maximum(corrected, floor)
-    return ((p + negatives).log() + scale - positive).mean()
+    # log(p + negatives), which keeps small negatives where p = 1.
+    log_mass = torch.log1p(negatives + torch.expm1(positive - scale))
+    return (log_mass + scale - positive).mean()
 
 
 class NTXentLoss(nn.Module):

@@ -1,0 +1,32 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch.nn.functional import normalize
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Independent float64 values of losses, weights and posteriors."""
+    return json.loads(Path(__file__).with_name("bcl_golden.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return load_digits(return_X_y=True)
+
+
+@pytest.fixture
+def views():
+    """Return a factory of two correlated, normalised views of some rows."""
+
+    def make(n_rows, size, dtype=torch.float64, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        z = torch.randn(n_rows, size, generator=generator, dtype=torch.float64)
+        noise = torch.randn(n_rows, size, generator=generator, dtype=torch.float64)
+        z1, z2 = normalize(z, dim=1), normalize(z + 0.5 * noise, dim=1)
+        return z1.to(dtype), z2.to(dtype)
+
+    return make

@@ -1,0 +1,537 @@
+import os
+import pickle
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from torch import nn
+
+from sklearn_bcl import BCLEmbedder
+from sklearn_bcl.augmentations import FeatureCorruption, GaussianNoise
+from sklearn_bcl.losses import BCLLoss, HardNegativeLoss, NTXentLoss
+
+
+def small(**params):
+    defaults = {
+        "n_components": 8,
+        "hidden_layer_sizes": (16,),
+        "projection_size": 8,
+        "batch_size": 32,
+        "max_epochs": 3,
+        "random_state": 0,
+    }
+    return BCLEmbedder(**{**defaults, **params})
+
+
+@pytest.fixture(scope="module")
+def X():
+    return np.random.RandomState(0).normal(size=(100, 5)).astype(np.float32)
+
+
+def weights(module):
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def noise(x, generator):
+    return x + 0.1 * torch.randn(x.shape, generator=generator, device=x.device)
+
+
+# Reproducibility
+
+
+def test_same_seed_is_bit_equal_and_global_generators_are_untouched(digits):
+    X, _ = digits
+    numpy_state, torch_state = np.random.get_state(), torch.get_rng_state()
+    first, second = (
+        BCLEmbedder(max_epochs=3, random_state=0).fit_transform(X) for _ in range(2)
+    )
+    assert_array_equal(first, second)
+    assert first.dtype == np.float32
+    assert_array_equal(np.random.get_state()[1], numpy_state[1])
+    assert np.random.get_state()[2:] == numpy_state[2:]
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    other = BCLEmbedder(max_epochs=3, random_state=1).fit_transform(X)
+    assert not np.array_equal(first, other)
+
+
+def test_seed_reaches_layers_that_use_the_global_generator(X):
+    encoder = nn.Sequential(nn.Linear(5, 16), nn.Dropout(0.5), nn.Linear(16, 4))
+    embedder = small(encoder=encoder)
+    assert_array_equal(embedder.fit_transform(X), clone(embedder).fit_transform(X))
+
+
+def test_random_state_instance_draws_anew(X):
+    rng = np.random.RandomState(0)
+    first, second = (small(random_state=rng).fit_transform(X) for _ in range(2))
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"n_components": 7, "hidden_layer_sizes": (33, 5)}]
+)
+def test_transform_in_chunks_is_bit_equal(digits, params):
+    X, _ = digits
+    embedder = BCLEmbedder(**params, max_epochs=1, random_state=0).fit(X)
+    expected = embedder.transform(X)
+    for size in (1, 7, 256):
+        chunks = [embedder.transform(X[i : i + size]) for i in range(0, len(X), size)]
+        assert_array_equal(np.concatenate(chunks), expected)
+
+
+# Input
+
+
+def test_every_container_gives_the_same_embedding(X, tmp_path):
+    expected = small().fit_transform(X)
+    joblib.dump(X, tmp_path / "X.joblib")
+    readonly = X.copy()
+    readonly.flags.writeable = False
+    for data in (
+        X.tolist(),
+        X.astype(np.float64),
+        np.asfortranarray(X),
+        np.repeat(X, 2, axis=0)[::2],
+        readonly,
+        joblib.load(tmp_path / "X.joblib", mmap_mode="r"),
+        torch.from_numpy(X),
+        torch.from_numpy(X).double().requires_grad_(),
+        pd.DataFrame(X, columns=list("abcde")),
+    ):
+        assert_array_equal(small().fit_transform(data), expected)
+
+
+def test_sparse_rows(X):
+    dense = X * (X > 0.5)
+    expected = small().fit_transform(dense)
+    for convert in (sparse.csr_matrix, sparse.csc_array, sparse.coo_array):
+        embedding = small().fit_transform(convert(dense))
+        assert_allclose(embedding, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_units_of_features_do_not_matter(X):
+    scaled = X * np.array([1e-6, 1e-3, 1, 1e3, 1e6], dtype=np.float32)
+    embedding = small().fit_transform(scaled)
+    assert_allclose(embedding, small().fit_transform(X), rtol=1e-3, atol=1e-3)
+
+
+def test_labels_never_matter(X):
+    y = (X[:, 0] > 0).astype(int)
+    expected = small().fit_transform(X)
+    assert_array_equal(small().fit_transform(X, y), expected)
+    assert_array_equal(
+        small().fit(X, y[::-1]).partial_fit(X, y).transform(X).shape,
+        (
+            100,
+            8,
+        ),
+    )
+
+
+def test_one_constant_column_and_two_rows():
+    X = np.ones((2, 1))
+    assert np.isfinite(small().fit_transform(X)).all()
+    assert np.isfinite(small().fit(X).transform([[1e6]])).all()
+
+
+def test_batch_larger_than_the_data(X):
+    embedder = small(batch_size=1000).fit(X)
+    assert embedder.net_.history[:, "train_batch_count"] == [1, 1, 1]
+
+
+# Output
+
+
+def test_fitted_attributes(X):
+    frame = pd.DataFrame(X, columns=list("abcde"))
+    embedder = small().fit(frame)
+    assert embedder.n_iter_ == len(embedder.loss_curve_) == 3
+    assert all(isinstance(loss, float) for loss in embedder.loss_curve_)
+    assert embedder.n_features_in_ == 5
+    assert_array_equal(embedder.feature_names_in_, list("abcde"))
+    assert embedder.get_feature_names_out()[0] == "bclembedder0"
+    assert len(embedder.get_feature_names_out()) == 8
+    assert not hasattr(embedder, "validation_loss_curve_")
+    embedding = embedder.encoder_(torch.from_numpy(X)).detach().numpy()
+    assert_allclose(embedder.transform(frame), embedding, rtol=1e-5, atol=1e-6)
+    with pytest.raises(NotFittedError):
+        _ = small().encoder_
+
+
+def test_loss_decreases(digits):
+    X, _ = digits
+    curve = BCLEmbedder(max_epochs=10, random_state=0).fit(X).loss_curve_
+    assert curve[-1] < curve[0] - 0.2
+
+
+def test_verbose_shows_a_progress_bar(X, capsys):
+    small().fit(X)
+    assert capsys.readouterr() == ("", "")
+    embedder = small(verbose=1).fit(X)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "3/3" in err
+    assert "train_loss" in err
+    pickle.dumps(embedder)
+
+
+# Parameters
+
+
+@pytest.mark.parametrize("loss", ["bcl", "simclr", "dcl", "hcl"])
+def test_named_losses_take_the_priors(X, loss):
+    module = {
+        "bcl": BCLLoss(0.3, tau_plus=0.2, alpha=0.8, beta=0.7),
+        "simclr": NTXentLoss(0.3),
+        "hcl": HardNegativeLoss(0.3, tau_plus=0.2),
+        "dcl": HardNegativeLoss(0.3, tau_plus=0.2, concentration=0),
+    }[loss]
+    named = small(loss=loss, temperature=0.3, tau_plus=0.2, alpha=0.8, beta=0.7)
+    expected = small(loss=module).fit_transform(X)
+    assert_allclose(named.fit_transform(X), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [
+        ("corruption", FeatureCorruption()),
+        ("noise", GaussianNoise()),
+    ],
+)
+def test_named_augmentations(X, name, default):
+    expected = small(augmentation=default).fit_transform(X)
+    assert_array_equal(small(augmentation=name).fit_transform(X), expected)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", torch.optim.RMSprop])
+def test_optimizers(X, optimizer):
+    embedder = small(optimizer=optimizer, weight_decay=0.01).fit(X)
+    (group,) = embedder.net_.optimizer_.param_groups
+    assert group["weight_decay"] == 0.01
+    assert group["lr"] == 1e-3
+    assert group.get("momentum", 0) == (0.9 if optimizer == "sgd" else 0)
+
+
+def test_what_the_user_hands_in_is_not_trained(X):
+    class Count(Callback):
+        epochs = 0
+
+        def on_epoch_end(self, net, **kwargs):
+            self.epochs += 1
+
+    class LearnedTemperature(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.log_temperature = nn.Parameter(torch.zeros(()))
+
+        def forward(self, z1, z2):
+            return -((z1 * z2).sum(1) / self.log_temperature.exp()).mean()
+
+    encoder, loss, callback = nn.Linear(5, 4), LearnedTemperature(), Count()
+    before = weights(encoder), weights(loss)
+    embedder = small(encoder=encoder, loss=loss, callbacks=[callback])
+    embedder.fit(X)
+    assert callback.epochs == 0
+    for module, state in zip((encoder, loss), before, strict=True):
+        for key, value in module.state_dict().items():
+            assert torch.equal(value, state[key])
+    assert not torch.equal(embedder.encoder_.weight, encoder.weight)
+    assert embedder.net_.criterion_.log_temperature != 0
+    assert embedder.transform(X).shape == (100, 4)
+    assert embedder.get_feature_names_out().tolist() == [
+        f"bclembedder{i}" for i in range(4)
+    ]
+    # A clone starts from the same weights.
+    assert_array_equal(clone(embedder).fit_transform(X), embedder.transform(X))
+
+
+def test_callable_augmentation_and_nested_parameters(X):
+    assert small(augmentation=noise).fit_transform(X).shape == (100, 8)
+    embedder = small(augmentation=FeatureCorruption())
+    embedder.set_params(augmentation__rate=0.9)
+    assert embedder.augmentation.rate == 0.9
+    assert clone(embedder).augmentation.rate == 0.9
+
+
+def test_skorch_callbacks(X):
+    scheduler = LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.1)
+    embedder = small(callbacks=[("schedule", scheduler)]).fit(X)
+    (group,) = embedder.net_.optimizer_.param_groups
+    assert_allclose(group["lr"], 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("params", "match"),
+    [
+        ({"alpha": 1.0, "beta": 1.0}, "'alpha' and 'beta' cannot both be 1"),
+        ({"alpha": 1.0, "tau_plus": 0.0}, "'alpha' cannot be 1 with 'tau_plus' 0"),
+        ({"temperature": 0}, "'temperature' parameter of BCLEmbedder"),
+        ({"loss": "ntxent"}, "'loss' parameter of BCLEmbedder"),
+        ({"batch_size": 1}, "'batch_size' parameter of BCLEmbedder"),
+        ({"hidden_layer_sizes": (16, 0)}, r"'hidden_layer_sizes'.*Got \(16, 0\)"),
+        ({"hidden_layer_sizes": [[16]]}, "'hidden_layer_sizes'"),
+        ({"augmentation": FeatureCorruption(2)}, "'rate' must be"),
+        ({"augmentation": lambda x, generator: x[:1]}, r"'augmentation'.*\(1, 5\)"),
+        ({"augmentation": lambda x, generator: None}, "'augmentation'.*NoneType"),
+        ({"encoder": nn.Linear(3, 4)}, r"'encoder' fails on rows of shape \(2, 5\)"),
+        ({"encoder": nn.Flatten(0)}, r"'encoder' must return.*\(10,\)"),
+        ({"device": "gpu"}, "'device' 'gpu' cannot be used"),
+        (
+            {"early_stopping": True, "validation_fraction": 0.001},
+            "'validation_fraction' 0.001 splits 100 samples into 99",
+        ),
+    ],
+)
+def test_invalid_parameters_lose_nothing(X, params, match):
+    embedder = small().fit(X)
+    expected = embedder.transform(X)
+    embedder.set_params(**params)
+    with pytest.raises(ValueError, match=match):
+        embedder.fit(X)
+    assert_array_equal(embedder.transform(X), expected)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_missing_gpu_is_a_clear_error(X):
+    with pytest.raises(ValueError, match="'device' 'cuda' cannot be used on this"):
+        small(device="cuda").fit(X)
+
+
+def test_divergence_is_an_error_and_loses_nothing(X):
+    def broken(x, generator):
+        return x * float("nan")
+
+    embedder = small().fit(X)
+    expected = embedder.transform(X)
+    embedder.set_params(augmentation=broken)
+    with pytest.raises(ValueError, match=r"loss is nan in epoch 1.*'learning_rate'"):
+        embedder.fit(X[:, :3])
+    assert embedder.n_features_in_ == 5
+    assert_array_equal(embedder.transform(X), expected)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+def test_invalid_values_of_X(X, bad):
+    X = X.astype(np.float64)
+    X[3, 2] = bad
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        small().fit(X)
+
+
+# Longer training
+
+
+def test_partial_fit(X):
+    embedder = small()
+    for start in (0, 50):
+        embedder.partial_fit(X[start : start + 50])
+    assert embedder.n_iter_ == len(embedder.loss_curve_) == 2
+    assert_allclose(embedder.encoder_.standardize.mean, X.mean(axis=0), atol=1e-6)
+    assert_allclose(embedder.encoder_.standardize.scale, X.std(axis=0), rtol=1e-5)
+    again = small()
+    for start in (0, 50):
+        again.partial_fit(X[start : start + 50])
+    assert_array_equal(again.transform(X), embedder.transform(X))
+    # Pickled in between, it goes on as if nothing had happened.
+    again = pickle.loads(pickle.dumps(small().partial_fit(X[:50])))
+    assert_array_equal(again.partial_fit(X[50:]).transform(X), embedder.transform(X))
+
+
+def test_partial_fit_cannot_stop_early(X):
+    assert not hasattr(small(early_stopping=True), "partial_fit")
+    with pytest.raises(AttributeError) as info:
+        small(early_stopping=True).partial_fit(X)
+    assert "early_stopping=False" in str(info.value.__cause__)
+
+
+def test_warm_start(X):
+    embedder = small(warm_start=True).fit(X)
+    before = weights(embedder.encoder_)
+    embedder.set_params(learning_rate=1e-9).fit(X)
+    assert embedder.n_iter_ == len(embedder.loss_curve_) == 6
+    for key, value in embedder.encoder_.state_dict().items():
+        assert_allclose(value, before[key], atol=1e-6)
+    cold = small().fit(X).fit(X)
+    assert cold.n_iter_ == 3
+    assert_array_equal(cold.transform(X), small().fit_transform(X))
+
+
+def test_warm_start_with_another_network_is_an_error(X):
+    embedder = small(warm_start=True).fit(X)
+    embedder.set_params(n_components=9)
+    with pytest.raises(ValueError, match=r"warm_start=True needs.*'n_components'"):
+        embedder.fit(X)
+    assert embedder.transform(X).shape == (100, 8)
+
+
+def test_early_stopping(X):
+    embedder = small(
+        early_stopping=True, max_epochs=500, n_iter_no_change=3, learning_rate=0.01
+    ).fit(X)
+    curve = embedder.validation_loss_curve_
+    assert embedder.n_iter_ == len(curve) == len(embedder.loss_curve_) < 500
+    assert min(curve) not in curve[-3:]
+    # The best epoch's encoder is kept: as if training had ended there.
+    best = int(np.argmin(curve)) + 1
+    until_best = clone(embedder).set_params(max_epochs=best, n_iter_no_change=500)
+    assert_array_equal(until_best.fit_transform(X), embedder.transform(X))
+
+
+def test_user_s_early_stopping_is_a_normal_end(X):
+    stop = EarlyStopping(monitor="train_loss", patience=2, threshold=1.0)
+    embedder = small(callbacks=[stop], max_epochs=50).fit(X)
+    assert embedder.n_iter_ < 50
+
+
+class Interrupt:
+    """An augmentation that plays a user who presses Ctrl-C."""
+
+    def __init__(self, at_call):
+        self.calls = 0
+        self.at_call = at_call
+
+    def __call__(self, x, generator):
+        self.calls += 1
+        if self.calls == self.at_call:
+            raise KeyboardInterrupt
+        return noise(x, generator)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_interrupt_is_raised_and_keeps_whole_epochs(X, early_stopping):
+    embedder = small(augmentation=Interrupt(22), early_stopping=early_stopping)
+    with pytest.raises(KeyboardInterrupt):
+        embedder.fit(X)
+    assert embedder.n_iter_ == len(embedder.loss_curve_) == 2
+    assert embedder.transform(X).shape == (100, 8)
+    pickle.dumps(embedder)
+
+
+def test_interrupt_in_the_first_epoch_loses_nothing(X):
+    embedder = small().fit(X)
+    expected = embedder.transform(X)
+    embedder.set_params(augmentation=Interrupt(4))
+    with pytest.raises(KeyboardInterrupt):
+        embedder.fit(X)
+    assert_array_equal(embedder.transform(X), expected)
+    with pytest.raises(KeyboardInterrupt):
+        GridSearchCV(embedder, {"tau_plus": [0.1, 0.2]}, cv=2).fit(X)
+
+
+# score
+
+
+def test_score(digits):
+    X, _ = digits
+    short, long = (
+        BCLEmbedder(max_epochs=epochs, random_state=0).fit(X[:1000])
+        for epochs in (1, 10)
+    )
+    assert short.score(X[1000:]) < long.score(X[1000:]) < 0
+    assert long.score(X[1000:]) == long.score(X[1000:])
+    with pytest.raises(ValueError, match="minimum of 2 is required"):
+        long.score(X[:1])
+
+
+def test_score_does_not_depend_on_the_loss_s_own_scale(X):
+    # One epoch of no learning: only the loss differs, not the projections.
+    scores = {
+        small(learning_rate=1e-20, max_epochs=1, **params).fit(X).score(X)
+        for params in (
+            {},
+            {"loss": "simclr", "temperature": 0.1},
+            {"tau_plus": 0.5, "alpha": 0.6, "beta": 0.2},
+            {"batch_size": 7},
+        )
+    }
+    assert len(scores) == 1
+
+
+def test_score_is_the_plain_ntxent_loss(X):
+    embedder = small(augmentation=lambda x, generator: x).fit(X)
+    module = embedder.net_.module_.eval()
+    with torch.no_grad():
+        z = module(torch.from_numpy(X))
+        expected = -NTXentLoss(0.5)(z, z).item()
+    assert_allclose(embedder.score(X), expected, rtol=1e-5)
+
+
+# scikit-learn around it
+
+
+def test_grid_search_and_prediction_in_another_process(digits, tmp_path):
+    X, y = (data[:300] for data in digits)
+    pipeline = Pipeline(
+        [
+            ("scale", StandardScaler()),
+            ("embed", small()),
+            ("classify", LogisticRegression(max_iter=1000)),
+        ]
+    )
+    grid = {
+        "embed__tau_plus": [0.05, 0.1],
+        "embed__alpha": [0.7, 0.9],
+        "embed__beta": [0.5, 0.9],
+    }
+    search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2, error_score="raise")
+    search.fit(X, y)
+    sequential = clone(search).set_params(n_jobs=1).fit(X, y)
+    assert_array_equal(
+        search.cv_results_["mean_test_score"],
+        sequential.cv_results_["mean_test_score"],
+    )
+    joblib.dump(search.best_estimator_, tmp_path / "model.joblib")
+    np.save(tmp_path / "X.npy", X)
+    script = (
+        "import joblib, numpy as np\n"
+        "model = joblib.load('model.joblib')\n"
+        "np.save('predictions.npy', model.predict(np.load('X.npy')))\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    predictions = np.load(tmp_path / "predictions.npy")
+    assert_array_equal(predictions, search.best_estimator_.predict(X))
+
+
+def test_search_without_labels(X):
+    search = GridSearchCV(small(), {"tau_plus": [0.1, 0.3]}, cv=2).fit(X)
+    assert search.transform(X).shape == (100, 8)
+
+
+def test_metadata_routing(X):
+    y = X[:, 0] > 0
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = make_pipeline(small(), LogisticRegression()).fit(X, y)
+        assert model.predict(X).shape == (100,)
+
+
+def test_a_pickle_holds_no_data(digits):
+    X, _ = digits
+    large = pickle.dumps(small().fit(X))
+    assert len(large) - len(pickle.dumps(small().fit(X[:200]))) < 5000
+
+
+def test_deep_copies_and_pickles_are_equal(X):
+    embedder = small().fit(X)
+    copy = pickle.loads(pickle.dumps(embedder))
+    assert_array_equal(copy.transform(X), embedder.transform(X))
+    assert copy.encoder_ is copy.net_.module_.encoder
+    assert copy.score(X) == embedder.score(X)
+
+
+def test_import_is_silent_and_needs_no_matplotlib():
+    script = "import sys, sklearn_bcl; assert 'matplotlib' not in sys.modules"
+    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
