@@ -13,6 +13,7 @@ from sklearn_bcl.losses import (
     DebiasedLoss,
     HardNegativeLoss,
     NTXentLoss,
+    _argsort_rows,
     bcl_loss,
     debiased_loss,
     hard_negative_loss,
@@ -281,3 +282,14 @@ def test_invalid_views(name, z1, z2, match):
 def test_invalid_parameters(module_class, arguments):
     with pytest.raises(ValueError, match=f"'{next(iter(arguments))}'"):
         module_class(**arguments)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+def test_argsort_of_float32(scale):
+    values = scale * torch.randn(20, 300, generator=torch.Generator().manual_seed(0))
+    values[:, [5, 9]] = -torch.inf
+    values[:, 20] = values[:, 30]  # ties
+    values[:, 40], values[:, 41] = 0.0, -0.0
+    order = _argsort_rows(values)
+    assert torch.equal(values.gather(1, order), values.sort(dim=1).values)
+    assert torch.equal(order.sort(dim=1).values, torch.arange(300).expand(20, 300))
