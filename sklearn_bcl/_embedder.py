@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
@@ -621,20 +621,12 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         if self.early_stopping:
             self.validation_loss_curve_ = [epoch["valid_loss"] for epoch in net.history]
 
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        if "net_" in state and state["net_"].device != "cpu":
-            # So that a model trained on a GPU loads anywhere.
-            state["net_"] = copy.deepcopy(state["net_"]).to(torch.device("cpu"))
-        return state
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        if "net_" in state:
-            try:
+        if hasattr(self, "net_"):
+            # A pickled net is on the CPU, and stays there without its GPU.
+            with suppress(ValueError):
                 self.net_.to(resolve_device(self.device))
-            except ValueError:
-                pass
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -367,3 +367,15 @@ class ContrastiveNet(NeuralNet):
             self.optimizer_.load_state_dict(self.optimizer_.state_dict())
             self.device = str(device)
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # On the CPU, so that a net trained on a GPU loads anywhere. skorch's own state
+        # goes through torch.load, whose defaults have changed between versions.
+        if self.device == "cpu":
+            return self.__dict__.copy()
+        on_cpu = self.__class__.__new__(self.__class__)
+        on_cpu.__dict__.update(copy.deepcopy(self.__dict__))
+        return on_cpu.to(torch.device("cpu")).__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)

@@ -153,9 +153,9 @@ def importance_weights(
     >>> from sklearn_bcl.bayes import importance_weights
     >>> p = [0.2, 0.4, 0.6, 0.8, 1.0]
     >>> importance_weights(p, alpha=0.9, beta=0.5, tau_plus=0.1).round(3)
-    array([1.078, 1.052, 1.01 , 0.929, 0.556])
+    array([1.081, 1.056, 1.017, 0.938, 0.556])
     >>> importance_weights(p, alpha=0.9, beta=0.9, tau_plus=0.1).round(3)
-    array([0.677, 0.776, 0.933, 1.25 , 2.778])
+    array([0.678, 0.775, 0.931, 1.248, 2.778])
     """
     check_priors(alpha=alpha, beta=beta, tau_plus=tau_plus)
     p = _check_unit_array("p", p)
@@ -200,7 +200,7 @@ def true_negative_posterior(
     --------
     >>> from sklearn_bcl.bayes import true_negative_posterior
     >>> true_negative_posterior([0.0, 0.5, 1.0], alpha=0.9, tau_plus=0.1).round(3)
-    array([0.988, 0.93 , 0.5  ])
+    array([0.988, 0.935, 0.5  ])
     """
     check_priors(alpha=alpha, tau_plus=tau_plus)
     p = _check_unit_array("p", p)

@@ -238,7 +238,7 @@ class NTXentLoss(nn.Module):
     >>> from sklearn_bcl.losses import NTXentLoss
     >>> z1 = z2 = torch.eye(4)
     >>> NTXentLoss(temperature=0.5)(z1, z2)
-    tensor(0.5946)
+    tensor(0.5944)
     """
 
     def __init__(self, temperature: float = 0.5) -> None:
@@ -358,7 +358,7 @@ class DebiasedLoss(nn.Module):
     >>> from sklearn_bcl.losses import DebiasedLoss
     >>> z1 = z2 = torch.eye(4)
     >>> DebiasedLoss(temperature=0.5, tau_plus=0.1)(z1, z2)
-    tensor(0.1044)
+    tensor(0.2115)
     """
 
     def __init__(self, temperature: float = 0.5, tau_plus: float = 0.1) -> None:
@@ -405,7 +405,7 @@ class HardNegativeLoss(nn.Module):
     >>> from sklearn_bcl.losses import HardNegativeLoss
     >>> z1 = z2 = torch.eye(4)
     >>> HardNegativeLoss(temperature=0.5, tau_plus=0.1, concentration=1.0)(z1, z2)
-    tensor(0.1044)
+    tensor(0.2115)
     """
 
     def __init__(

@@ -119,7 +119,7 @@ def main() -> None:
         f"{torch.get_num_threads()} threads, torch {torch.__version__}, "
         f"median of {arguments.repeats} (quartiles)\n"
     )
-    print("loss          milliseconds            all pairs is   peak memory")
+    print("loss          milliseconds               all pairs   peak memory")
     slowest = statistics.median(seconds["all pairs"])
     for name in LOSSES:
         low, median, high = statistics.quantiles(seconds[name], n=4)
