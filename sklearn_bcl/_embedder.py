@@ -16,7 +16,6 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     _fit_context,
-    clone,
 )
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
@@ -35,24 +34,21 @@ from sklearn_bcl._net import (
     ProjectedEncoder,
     Rows,
     isolated_rng,
+    resolve_device,
 )
-from sklearn_bcl.augmentations import FeatureCorruption, FeatureMasking, GaussianNoise
+from sklearn_bcl._parts import (
+    AUGMENTATIONS,
+    LOSSES,
+    OPTIMIZERS,
+    make_augmentation,
+    make_encoder,
+    make_loss,
+    make_optimizer,
+)
 from sklearn_bcl.encoders import MLPEncoder
-from sklearn_bcl.losses import BCLLoss, DebiasedLoss, HardNegativeLoss, NTXentLoss
 
 __all__ = ["BCLEmbedder"]
 
-AUGMENTATIONS: dict[str, Callable[[], Augmentation]] = {
-    "corruption": FeatureCorruption,
-    "masking": FeatureMasking,
-    "noise": GaussianNoise,
-}
-OPTIMIZERS: dict[str, tuple[Callable[..., Any], dict[str, float]]] = {
-    "adam": (torch.optim.Adam, {}),
-    "adamw": (torch.optim.AdamW, {}),
-    "sgd": (torch.optim.SGD, {"momentum": 0.9}),
-}
-LOSSES = ("bcl", "simclr", "dcl", "hcl")
 SCORE_TEMPERATURE = 0.5
 STATISTICS_BATCH_ROWS = 8192
 
@@ -123,7 +119,8 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     learning_rate : float > 0, default=0.001
         Step size of the optimiser.
     weight_decay : float >= 0, default=1e-6
-        L2 penalty of the optimiser ("adamw": decoupled weight decay).
+        L2 penalty of the optimiser ("adamw": decoupled weight decay). Not used by
+        optimisers without one.
     optimizer : {"adam", "adamw", "sgd"} or subclass of torch.optim.Optimizer, \
             default="adam"
         Optimiser; "sgd" has a momentum of 0.9.
@@ -135,7 +132,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Number of passes over the training rows, at most.
     early_stopping : bool, default=False
         Whether to hold out rows and stop when the loss on them no longer improves.
-        The encoder of the best epoch is kept.
+        The encoder of the last epoch that improved it is kept.
     validation_fraction : float in (0, 1), default=0.1
         Share of rows held out. Only used with `early_stopping`.
     n_iter_no_change : int, default=10
@@ -145,32 +142,38 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Least decrease of the held-out loss that counts as improvement. Only used with
         `early_stopping`.
     callbacks : list of skorch callbacks or None, default=None
-        Such as :class:`skorch.callbacks.LRScheduler`. They are copied. They see the
-        losses of an epoch (``train_loss``, ``valid_loss``), not those of a batch.
+        Such as :class:`skorch.callbacks.LRScheduler`. They are copied, and start anew
+        at each call of `fit` and `partial_fit`. They see the losses of an epoch
+        (``train_loss``, ``valid_loss``), not those of a batch. Those that score
+        predictions, such as :class:`skorch.callbacks.EpochScoring`, do not apply.
     device : str or torch.device, default="auto"
         Where to train. "auto" is a CUDA GPU where there is one, else the CPU.
     warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last fit instead of new ones.
+        Whether `fit` goes on from the weights of the last fit instead of new ones. The
+        optimiser and the constants that standardise the features start anew.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, of the order of rows, of the views and of the
         held-out rows. With an int, two fits on the same CPU give bit-equal
         embeddings. Neither NumPy's nor torch's global generator is changed by a fit
         with an int.
     verbose : int, default=0
-        1 shows a progress bar.
+        1 shows a progress bar, and lets skorch's callbacks print.
 
     Attributes
     ----------
     net_ : skorch.NeuralNet
-        The trained net: encoder and head in ``net_.module_``, ``net_.history``.
+        The trained net: encoder and head in ``net_.module_``, and the history of the
+        last call of `fit` or `partial_fit` in ``net_.history``.
     encoder_ : torch.nn.Module
-        The trained encoder, a plain module from float32 rows to embeddings.
+        The trained encoder, a plain module from float32 rows to embeddings, in
+        evaluation mode.
     n_iter_ : int
         Number of epochs trained, over all warm starts and `partial_fit` calls.
     loss_curve_ : list of float
         Mean training loss of each epoch.
     validation_loss_curve_ : list of float
-        Loss on the held-out rows after each epoch. Only with `early_stopping`.
+        Loss on the held-out rows after each epoch with `early_stopping`. Missing if
+        there was none.
     n_features_in_ : int
         Number of features seen during `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -186,9 +189,9 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     Rows are computed in float32. Centre features whose mean is more than about
     100,000 times their spread, such as time stamps, beforehand.
 
-    An interrupt (Ctrl-C) during `fit` ends training and is raised, as in any
-    scikit-learn estimator, but the estimator is then fitted with the weights so far,
-    if an epoch was completed.
+    An interrupt (Ctrl-C) during `fit` ends training and is raised, but the estimator
+    is then fitted with the weights so far, if an epoch was completed. Only one that
+    happens to come while a callback runs passes for the callback's own way to stop.
 
     `fit` takes no ``sample_weight``: a row of weight two is not the same as a row
     given twice in a loss that compares the rows of a batch.
@@ -211,6 +214,10 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     >>> len(embedder.loss_curve_)
     5
     """
+
+    loss_curve_: list[float]
+    net_: ContrastiveNet
+    _scaler: StandardScaler
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -325,8 +332,8 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def partial_fit(self, X: Table, y: object = None) -> BCLEmbedder:
         """Train the encoder for one epoch on a batch of rows.
 
-        The first call fixes all hyper-parameters. The constants that standardise the
-        features follow all rows seen.
+        Weights and the state of the optimiser go on from the last call; the constants
+        that standardise the features follow all rows seen.
 
         Parameters
         ----------
@@ -417,25 +424,30 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     ) -> BCLEmbedder:
         with self._unchanged_on_error():
             continuing = hasattr(self, "net_") and (incremental or self.warm_start)
-            loss, device = self._make_loss(), resolve_device(self.device)
+            device = resolve_device(self.device)
+            loss = make_loss(
+                self.loss,
+                self.projection_size,
+                temperature=self.temperature,
+                tau_plus=self.tau_plus,
+                alpha=self.alpha,
+                beta=self.beta,
+            )
             X = self._validate_rows(X, reset=not continuing, min_rows=MIN_BATCH_ROWS)
             if not continuing:
                 self._random_state = check_random_state(self.random_state)
             train, validation = self._split_rows(X, device)
             seed = self._random_state.randint(np.iinfo(np.int32).max)
-            if continuing and incremental:
-                net = self.net_
-            else:
-                net = self._build_net(loss, device, seed, train[:2])
-                if continuing:
-                    self._take_weights(net)
+            net = self._build_net(loss, device, seed, train[:2])
+            if continuing:
+                self._continue_net(net, with_optimizer=incremental)
             self._standardize(net, X, reset=not (continuing and incremental))
             interrupted = net.fit_rows(
                 train, epochs=max_epochs, seed=seed, validation_rows=validation
             )
             if interrupted and not net.history:
                 raise KeyboardInterrupt
-            self._set_fitted_attributes(net)
+            self._set_fitted_attributes(net, continuing=continuing)
         if interrupted:
             raise KeyboardInterrupt
         return self
@@ -452,7 +464,8 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _validate_rows(self, X: Any, *, reset: bool, min_rows: int = 1) -> Any:
         if isinstance(X, Tensor):
-            X = X.detach().to("cpu", torch.float32).numpy()
+            X = X.detach().cpu()
+            X = (X.float() if X.is_floating_point() else X).numpy()
         with np.errstate(over="ignore"):  # what float32 cannot hold is an error below
             return validate_data(
                 self,
@@ -483,85 +496,20 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         rows = Rows(X, device)
         return rows.subset(train), rows.subset(held_out)
 
-    def _make_loss(self) -> nn.Module:
-        if isinstance(self.loss, nn.Module):
-            return copy.deepcopy(self.loss)
-        if self.loss == "simclr":
-            return NTXentLoss(self.temperature)
-        if self.loss == "dcl":
-            return DebiasedLoss(self.temperature, self.tau_plus)
-        if self.loss == "hcl":
-            return HardNegativeLoss(self.temperature, self.tau_plus)
-        return BCLLoss(self.temperature, self.tau_plus, self.alpha, self.beta)
-
-    def _make_augmentation(self, example: Tensor) -> Augmentation:
-        """Return a copy of the augmentation after a trial on a few rows."""
-        if isinstance(self.augmentation, str):
-            augmentation = AUGMENTATIONS[self.augmentation]()
-        else:
-            augmentation = clone(self.augmentation, safe=False)
-        generator = torch.Generator(example.device).manual_seed(0)
-        view = augmentation(example.clone(), generator)
-        if (
-            not isinstance(view, Tensor)
-            or view.shape != example.shape
-            or view.dtype != example.dtype
-        ):
-            got = (
-                f"shape {tuple(view.shape)} and {view.dtype}"
-                if isinstance(view, Tensor)
-                else type(view).__name__
-            )
-            raise ValueError(
-                "'augmentation' must return a tensor of the shape and dtype of its "
-                f"input, {tuple(example.shape)} and {example.dtype}. Got {got}."
-            )
-        return augmentation
-
-    def _make_encoder(self, example: Tensor) -> tuple[nn.Module, int]:
-        """Return a new encoder, or a copy of the user's, and its output size."""
-        n_features = example.shape[1]
-        if isinstance(self.encoder, str):
-            sizes = np.asarray(self.hidden_layer_sizes)
-            if sizes.ndim != 1 or not all(
-                isinstance(size, Integral) and size > 0
-                for size in self.hidden_layer_sizes
-            ):
-                raise ValueError(
-                    "'hidden_layer_sizes' must be a sequence of positive integers, "
-                    f"such as (512,). Got {self.hidden_layer_sizes!r}."
-                )
-            encoder = MLPEncoder(n_features, self.n_components, sizes.tolist())
-            return encoder, self.n_components
-        module = copy.deepcopy(self.encoder).to(example.device)
-        try:
-            with torch.no_grad():
-                output = module.eval()(example)
-        except Exception as error:
-            raise ValueError(
-                f"'encoder' fails on rows of shape (2, {n_features}): {error}"
-            ) from error
-        if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != 2:
-            got = tuple(output.shape) if isinstance(output, Tensor) else type(output)
-            raise ValueError(
-                "'encoder' must return a tensor of shape (n_rows, size). "
-                f"Got {got} for 2 rows."
-            )
-        return module, output.shape[1]
-
     def _build_net(
         self, loss: nn.Module, device: torch.device, seed: int, example: Tensor
     ) -> ContrastiveNet:
         """Return an initialised, untrained net. `example` is a batch of 2 rows."""
-        augmentation = self._make_augmentation(example)
+        augmentation = make_augmentation(self.augmentation, example)
         with isolated_rng(seed, device):
-            encoder, size = self._make_encoder(example)
+            encoder, size = make_encoder(
+                self.encoder,
+                example,
+                n_components=self.n_components,
+                hidden_layer_sizes=self.hidden_layer_sizes,
+            )
             module = ProjectedEncoder(encoder, size, self.projection_size)
-        optimizer, momentum = (
-            OPTIMIZERS[self.optimizer]
-            if isinstance(self.optimizer, str)
-            else (self.optimizer, {})
-        )
+        optimizer, settings = make_optimizer(self.optimizer, self.weight_decay)
         callbacks = list(copy.deepcopy(self.callbacks or []))
         if self.early_stopping:
             callbacks.append(
@@ -579,47 +527,51 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             augmentation=augmentation,
             criterion=loss,
             optimizer=optimizer,
-            optimizer__weight_decay=self.weight_decay,
             lr=self.learning_rate,
             batch_size=self.batch_size,
             callbacks=callbacks,
             train_split=None,
             device=str(device),
-            verbose=0,
-            **{f"optimizer__{key}": value for key, value in momentum.items()},
+            verbose=int(self.verbose),
+            **{f"optimizer__{key}": value for key, value in settings.items()},
         )
         return net.initialize()
 
-    def _take_weights(self, net: ContrastiveNet) -> None:
-        """Start a net from the weights and the history of the last fit."""
+    def _continue_net(self, net: ContrastiveNet, *, with_optimizer: bool) -> None:
+        """Start a new net from where the last one ended."""
         try:
-            net.module_.load_state_dict(self.net_.module_.state_dict())
+            net.continue_from(self.net_, with_optimizer=with_optimizer)
         except RuntimeError as error:
             raise ValueError(
-                "warm_start=True needs the network of the last fit, but a parameter "
-                "that shapes it has changed ('n_components', 'encoder', "
-                "'hidden_layer_sizes' or 'projection_size'). Set it back, or set "
-                f"warm_start=False. {error}"
+                "A warm start and partial_fit need the network of the last fit, but a "
+                "parameter that shapes it has changed ('n_components', 'encoder', "
+                "'hidden_layer_sizes', 'projection_size' or 'loss'). Set it back, or "
+                f"use fit with warm_start=False. {error}"
             ) from error
-        net.history = copy.deepcopy(self.net_.history)
 
     def _standardize(self, net: ContrastiveNet, X: Any, *, reset: bool) -> None:
         """Give the encoder's first layer the means and scales of the features."""
         encoder = net.module_.encoder
         if not isinstance(encoder, MLPEncoder):
             return
-        if reset:
-            self._scaler = StandardScaler(with_mean=isinstance(X, np.ndarray))
+        # Means are computed all the same, also of sparse rows.
+        scaler = StandardScaler(with_mean=False) if reset else self._scaler
+        self._scaler = copy.deepcopy(scaler)
         for chunk in gen_batches(X.shape[0], STATISTICS_BATCH_ROWS):
             self._scaler.partial_fit(X[chunk])
         encoder.standardize.set_statistics(self._scaler.mean_, self._scaler.scale_)
 
-    def _set_fitted_attributes(self, net: ContrastiveNet) -> None:
+    def _set_fitted_attributes(self, net: ContrastiveNet, *, continuing: bool) -> None:
+        curves = {"loss_curve_": "train_loss", "validation_loss_curve_": "valid_loss"}
+        for attribute, key in curves.items():
+            before = getattr(self, attribute, []) if continuing else []
+            curve = before + [epoch[key] for epoch in net.history if key in epoch]
+            if curve or key == "train_loss":
+                setattr(self, attribute, curve)
+            elif hasattr(self, attribute):
+                delattr(self, attribute)
+        self.n_iter_ = len(self.loss_curve_)
         self.net_ = net
-        self.n_iter_ = len(net.history)
-        self.loss_curve_ = [epoch["train_loss"] for epoch in net.history]
-        if self.early_stopping:
-            self.validation_loss_curve_ = [epoch["valid_loss"] for epoch in net.history]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -633,18 +585,3 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """Return the device that a ``device`` parameter means, if it can be used."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-        torch.empty(1, device=resolved)
-    except (AssertionError, RuntimeError) as error:
-        raise ValueError(
-            f"'device' {str(device)!r} cannot be used on this machine. Use 'auto' or "
-            f"'cpu', or install a torch that supports it. {error}"
-        ) from error
-    return resolved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,11 +33,32 @@ TRANSFORM_BATCH_ROWS = 1024
 ROW_MULTIPLE = 16
 
 
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Return the device that a ``device`` parameter means, if it can be used."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(1, device=resolved)
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(
+            f"'device' {str(device)!r} cannot be used on this machine. Use 'auto' or "
+            f"'cpu', or install a torch that supports it. {error}"
+        ) from error
+    return resolved
+
+
+_RNG_LOCK = threading.RLock()
+
+
 @contextmanager
 def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators, for modules that use them; restore them after."""
+    """Seed torch's global generators, for modules that use them; restore them after.
+
+    The generators belong to the process, so threads take turns.
+    """
     cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
+    with _RNG_LOCK, torch.random.fork_rng(devices=cuda):
         torch.default_generator.manual_seed(seed)
         if cuda:
             with torch.cuda.device(device):
@@ -220,10 +242,11 @@ class ContrastiveNet(NeuralNet):
         seed: int,
         validation_rows: Rows | None = None,
     ) -> bool:
-        """Train for some epochs more; return whether the user interrupted it.
+        """Train for some epochs; return whether the user interrupted it.
 
         The draws depend on `seed` only, and the global generators are left as they
-        were. An interrupted net keeps its weights and its whole epochs.
+        were. An interrupted net keeps its weights and its whole epochs. Afterwards, the
+        modules are in evaluation mode.
         """
         self.epochs_ = epochs
         self._run = Run(
@@ -240,6 +263,7 @@ class ContrastiveNet(NeuralNet):
                 del self.history[-1]
             return self._run.interrupted
         finally:
+            self._set_training(False)
             del self._run
 
     def get_split_datasets(
@@ -253,7 +277,8 @@ class ContrastiveNet(NeuralNet):
 
     def fit_loop(self, *args: Any, **kwargs: Any) -> ContrastiveNet:
         # skorch ends training on every KeyboardInterrupt, and its callbacks raise
-        # one to stop early. The user's has to be told from theirs.
+        # one to stop early. The user's has to be told from theirs: it comes from
+        # anywhere but a callback, save by a rare chance.
         try:
             super().fit_loop(*args, **kwargs)
         except KeyboardInterrupt:
@@ -299,6 +324,10 @@ class ContrastiveNet(NeuralNet):
         loss = float(np.average(torch.stack(losses).tolist(), weights=sizes))
         self.history.record(f"{prefix}_batch_count", len(sizes))
         self.history.record(f"{prefix}_loss", loss)
+        losses_before = [epoch[f"{prefix}_loss"] for epoch in self.history[:-1]]
+        self.history.record(
+            f"{prefix}_loss_best", loss < min(losses_before, default=np.inf)
+        )
         if not np.isfinite(loss):
             raise ValueError(
                 f"The {prefix} loss is {loss} in epoch {len(self.history)}: training "
@@ -333,12 +362,11 @@ class ContrastiveNet(NeuralNet):
 
     def ntxent(self, rows: Rows, temperature: float) -> float:
         """Mean NT-Xent loss of the rows, with fixed batches and fixed views."""
-        self._set_training(False)
         order = torch.randperm(len(rows), generator=Generator().manual_seed(0))
         order = order.to(rows.indices.device)
         views = Generator(self.device).manual_seed(0)
         total = 0.0
-        with torch.no_grad():
+        with isolated_rng(0, rows.device), torch.no_grad():
             # Batches of nearly the same size: the loss grows with a batch's size.
             for positions in order.tensor_split(-(-len(rows) // SCORE_BATCH_ROWS)):
                 z1, z2 = self.project_views(rows[positions], views)
@@ -348,7 +376,6 @@ class ContrastiveNet(NeuralNet):
 
     def embed(self, rows: Rows) -> NDArray[np.float32]:
         """Embed the rows without augmentation and head, in bounded memory."""
-        self._set_training(False)
         parts = []
         with torch.no_grad():
             for start in range(0, len(rows), TRANSFORM_BATCH_ROWS):
@@ -357,6 +384,18 @@ class ContrastiveNet(NeuralNet):
                 embedding = self.module_.encoder(torch.cat([batch, padding]))
                 parts.append(embedding[: len(batch)].float().cpu())
         return torch.cat(parts).numpy()
+
+    def continue_from(self, other: ContrastiveNet, *, with_optimizer: bool) -> None:
+        """Take the weights and, if asked and possible, the optimiser's state."""
+        self.module_.load_state_dict(other.module_.state_dict())
+        if type(self.criterion_) is type(other.criterion_):
+            self.criterion_.load_state_dict(other.criterion_.state_dict())
+        if with_optimizer and type(self.optimizer_) is type(other.optimizer_):
+            # The state of the other, under the hyper-parameters of this one.
+            state = copy.deepcopy(other.optimizer_.state_dict()["state"])
+            self.optimizer_.load_state_dict(
+                {**self.optimizer_.state_dict(), "state": state}
+            )
 
     def to(self, device: torch.device) -> ContrastiveNet:
         """Move weights and optimiser state, so that the net lives on `device`."""

@@ -71,7 +71,8 @@ class _RowwiseLinear(nn.Linear):
 class MLPEncoder(nn.Module):
     """Multilayer perceptron whose first layer standardises the features.
 
-    Every further layer ends in a ReLU, the last one too: embeddings are non-negative.
+    Hidden layers end in a ReLU. The embedding ends in a leaky one, which learns as well
+    and leaves no component dead, so that even two of them tell rows apart.
 
     Parameters
     ----------
@@ -102,7 +103,7 @@ class MLPEncoder(nn.Module):
         layers: list[nn.Module] = []
         for size_in, size_out in pairwise(sizes):
             layers += [_RowwiseLinear(size_in, size_out), nn.ReLU()]
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(*layers[:-1], nn.LeakyReLU(0.1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(n_rows, n_features)`` to ``(n_rows, n_components)``."""

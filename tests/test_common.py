@@ -2,7 +2,7 @@
 
 import pytest
 from sklearn.utils import estimator_checks
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
 from sklearn_bcl import BCLEmbedder
 from sklearn_bcl.augmentations import GaussianNoise
@@ -25,6 +25,11 @@ NON_DEFAULT = BCLEmbedder(
 @parametrize_with_checks([DEFAULT, NON_DEFAULT])
 def test_generated_check(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("estimator", [DEFAULT, NON_DEFAULT], ids=["default", "other"])
+def test_check_estimator(estimator):
+    check_estimator(estimator, on_skip=None)
 
 
 # The checks of set_output mix frames and arrays on purpose.

@@ -17,11 +17,19 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    GradientNormClipping,
+    LRScheduler,
+    PrintLog,
+    ProgressBar,
+)
 from torch import nn
 
 from sklearn_bcl import BCLEmbedder
-from sklearn_bcl.augmentations import FeatureCorruption, GaussianNoise
+from sklearn_bcl.augmentations import FeatureCorruption, FeatureMasking, GaussianNoise
 from sklearn_bcl.losses import BCLLoss, HardNegativeLoss, NTXentLoss
 
 
@@ -72,6 +80,36 @@ def test_seed_reaches_layers_that_use_the_global_generator(X):
     encoder = nn.Sequential(nn.Linear(5, 16), nn.Dropout(0.5), nn.Linear(16, 4))
     embedder = small(encoder=encoder)
     assert_array_equal(embedder.fit_transform(X), clone(embedder).fit_transform(X))
+
+
+def test_threads_take_turns(X):
+    encoder = nn.Sequential(nn.Linear(5, 16), nn.Dropout(0.5), nn.Linear(16, 4))
+    embedder = small(encoder=encoder, max_epochs=2)
+    expected = embedder.fit_transform(X)
+    state = torch.get_rng_state()
+    for embedding in joblib.Parallel(n_jobs=4, backend="threading")(
+        joblib.delayed(clone(embedder).fit_transform)(X) for _ in range(12)
+    ):
+        assert_array_equal(embedding, expected)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_augmentation_that_uses_the_global_generator(X):
+    def careless(x, generator):
+        return x + torch.randn_like(x)
+
+    state = torch.get_rng_state()
+    embedder = small(augmentation=careless).fit(X)
+    assert embedder.score(X) == embedder.score(X)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_encoder_is_in_evaluation_mode(X):
+    encoder = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
+    embedder = small(encoder=encoder).fit(X)
+    with torch.no_grad():
+        embedding = embedder.encoder_(torch.from_numpy(X))
+    assert_allclose(embedding, embedder.transform(X), rtol=1e-5, atol=1e-6)
 
 
 def test_random_state_instance_draws_anew(X):
@@ -155,6 +193,14 @@ def test_batch_larger_than_the_data(X):
 # Output
 
 
+def test_two_components_do_not_collapse(digits):
+    X, _ = digits
+    for seed in range(3):
+        embedder = BCLEmbedder(n_components=2, max_epochs=20, random_state=seed)
+        embedding = embedder.fit_transform(X)
+        assert len(np.unique(embedding, axis=0)) == len(np.unique(X, axis=0))
+
+
 def test_fitted_attributes(X):
     frame = pd.DataFrame(X, columns=list("abcde"))
     embedder = small().fit(frame)
@@ -208,12 +254,17 @@ def test_named_losses_take_the_priors(X, loss):
     ("name", "default"),
     [
         ("corruption", FeatureCorruption()),
+        ("masking", FeatureMasking()),
         ("noise", GaussianNoise()),
     ],
 )
 def test_named_augmentations(X, name, default):
     expected = small(augmentation=default).fit_transform(X)
     assert_array_equal(small(augmentation=name).fit_transform(X), expected)
+
+
+def test_optimizer_without_weight_decay(X):
+    assert small(optimizer=torch.optim.Rprop).fit_transform(X).shape == (100, 8)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", torch.optim.RMSprop])
@@ -266,11 +317,26 @@ def test_callable_augmentation_and_nested_parameters(X):
     assert clone(embedder).augmentation.rate == 0.9
 
 
-def test_skorch_callbacks(X):
+def test_learning_rate_scheduler(X):
     scheduler = LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.1)
-    embedder = small(callbacks=[("schedule", scheduler)]).fit(X)
-    (group,) = embedder.net_.optimizer_.param_groups
-    assert_allclose(group["lr"], 1e-6)
+    embedder = small(callbacks=[("schedule", scheduler)], warm_start=True)
+    for _ in range(2):  # it starts anew with a warm start
+        (group,) = embedder.fit(X).net_.optimizer_.param_groups
+        assert_allclose(group["lr"], 1e-6)
+
+
+def test_skorch_callbacks(X, tmp_path, capsys):
+    callbacks = [
+        Checkpoint(dirname=tmp_path / "valid"),
+        Checkpoint(dirname=tmp_path / "train", monitor="train_loss_best"),
+        GradientNormClipping(1.0),
+        ProgressBar(),
+        PrintLog(),
+    ]
+    small(callbacks=callbacks, early_stopping=True, verbose=1).fit(X)
+    assert (tmp_path / "valid" / "params.pt").exists()
+    assert (tmp_path / "train" / "params.pt").exists()
+    assert "train_loss" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -283,9 +349,13 @@ def test_skorch_callbacks(X):
         ({"batch_size": 1}, "'batch_size' parameter of BCLEmbedder"),
         ({"hidden_layer_sizes": (16, 0)}, r"'hidden_layer_sizes'.*Got \(16, 0\)"),
         ({"hidden_layer_sizes": [[16]]}, "'hidden_layer_sizes'"),
-        ({"augmentation": FeatureCorruption(2)}, "'rate' must be"),
+        ({"augmentation": FeatureCorruption(2)}, "'augmentation'.*'rate' must be"),
         ({"augmentation": lambda x, generator: x[:1]}, r"'augmentation'.*\(1, 5\)"),
         ({"augmentation": lambda x, generator: None}, "'augmentation'.*NoneType"),
+        ({"augmentation": FeatureCorruption}, r"'augmentation' must be called as f\(x"),
+        ({"loss": nn.Linear(8, 4)}, "'loss' must be called as loss"),
+        ({"loss": nn.PairwiseDistance()}, r"'loss' must return a scalar.*\(2,\)"),
+        ({"hidden_layer_sizes": [[1, 2], 3]}, "'hidden_layer_sizes'"),
         ({"encoder": nn.Linear(3, 4)}, r"'encoder' fails on rows of shape \(2, 5\)"),
         ({"encoder": nn.Flatten(0)}, r"'encoder' must return.*\(10,\)"),
         ({"device": "gpu"}, "'device' 'gpu' cannot be used"),
@@ -323,6 +393,11 @@ def test_divergence_is_an_error_and_loses_nothing(X):
     assert_array_equal(embedder.transform(X), expected)
 
 
+def test_complex_tensors_are_refused(X):
+    with pytest.raises(ValueError, match="Complex data not supported"):
+        small().fit(torch.complex(torch.from_numpy(X), torch.from_numpy(X)))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
 def test_invalid_values_of_X(X, bad):
     X = X.astype(np.float64)
@@ -350,6 +425,35 @@ def test_partial_fit(X):
     assert_array_equal(again.partial_fit(X[50:]).transform(X), embedder.transform(X))
 
 
+def test_failed_partial_fit_loses_nothing(X):
+    embedder = small(verbose=1).partial_fit(X)
+    expected = embedder.transform(X)
+    embedder.set_params(augmentation=Fail(at_call=4))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        embedder.partial_fit(X + 1)
+    assert_array_equal(embedder.transform(X), expected)
+    pickle.dumps(embedder)
+    embedder.set_params(augmentation="corruption").partial_fit(X)
+    assert embedder.n_iter_ == 2
+
+
+def test_partial_fit_keeps_the_state_of_the_optimizer(X):
+    # Adam's first step has the size of the learning rate; a restart would repeat it.
+    embedder = small().partial_fit(X)
+    (state, *_) = embedder.net_.optimizer_.state.values()
+    steps = state["step"].item()
+    embedder.set_params(learning_rate=0.01).partial_fit(X)
+    (state, *_) = embedder.net_.optimizer_.state.values()
+    assert state["step"].item() == 2 * steps
+    assert embedder.net_.optimizer_.param_groups[0]["lr"] == 0.01
+
+
+def test_partial_fit_on_dense_then_sparse_rows(X):
+    embedder = small()
+    embedder.partial_fit(X).partial_fit(sparse.csr_array(X)).partial_fit(X)
+    assert_allclose(embedder.encoder_.standardize.scale, X.std(axis=0), rtol=1e-5)
+
+
 def test_partial_fit_cannot_stop_early(X):
     assert not hasattr(small(early_stopping=True), "partial_fit")
     with pytest.raises(AttributeError) as info:
@@ -369,10 +473,25 @@ def test_warm_start(X):
     assert_array_equal(cold.transform(X), small().fit_transform(X))
 
 
+def test_warm_start_keeps_a_trained_loss(X):
+    class LearnedScale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.zeros(()))
+
+        def forward(self, z1, z2):
+            return ((z1 * z2).sum(1) * self.scale).mean()
+
+    embedder = small(loss=LearnedScale(), warm_start=True).fit(X)
+    scale = embedder.net_.criterion_.scale.item()
+    embedder.set_params(learning_rate=1e-9).fit(X)
+    assert_allclose(embedder.net_.criterion_.scale.item(), scale, rtol=1e-3)
+
+
 def test_warm_start_with_another_network_is_an_error(X):
     embedder = small(warm_start=True).fit(X)
     embedder.set_params(n_components=9)
-    with pytest.raises(ValueError, match=r"warm_start=True needs.*'n_components'"):
+    with pytest.raises(ValueError, match=r"A warm start.*need.*'n_components'"):
         embedder.fit(X)
     assert embedder.transform(X).shape == (100, 8)
 
@@ -394,6 +513,32 @@ def test_user_s_early_stopping_is_a_normal_end(X):
     stop = EarlyStopping(monitor="train_loss", patience=2, threshold=1.0)
     embedder = small(callbacks=[stop], max_epochs=50).fit(X)
     assert embedder.n_iter_ < 50
+
+
+def test_early_stopping_may_change_between_fits(X):
+    embedder = small(warm_start=True).fit(X)
+    embedder.set_params(early_stopping=True).fit(X)
+    assert embedder.n_iter_ == len(embedder.loss_curve_) == 6
+    assert len(embedder.validation_loss_curve_) == 3
+    embedder.set_params(early_stopping=False).partial_fit(X)
+    assert embedder.n_iter_ == 7
+    embedder.set_params(warm_start=False).fit(X)
+    assert embedder.n_iter_ == 3
+    assert not hasattr(embedder, "validation_loss_curve_")
+
+
+class Fail:
+    """An augmentation that fails at a call, as a full GPU might."""
+
+    def __init__(self, at_call):
+        self.calls = 0
+        self.at_call = at_call
+
+    def __call__(self, x, generator):
+        self.calls += 1
+        if self.calls == self.at_call:
+            raise RuntimeError("out of memory")
+        return noise(x, generator)
 
 
 class Interrupt:

@@ -1,0 +1,151 @@
+"""Parameters of the estimator made into the parts of a net.
+
+What the user hands in is copied, and each part is tried on two rows before training, so
+that an error comes early and names the parameter.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Any
+
+import torch
+from sklearn.base import clone
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sklearn_bcl._net import Augmentation, isolated_rng
+from sklearn_bcl.augmentations import FeatureCorruption, FeatureMasking, GaussianNoise
+from sklearn_bcl.encoders import MLPEncoder
+from sklearn_bcl.losses import BCLLoss, DebiasedLoss, HardNegativeLoss, NTXentLoss
+
+AUGMENTATIONS: dict[str, Callable[[], Augmentation]] = {
+    "corruption": FeatureCorruption,
+    "masking": FeatureMasking,
+    "noise": GaussianNoise,
+}
+OPTIMIZERS: dict[str, tuple[Callable[..., Any], dict[str, float]]] = {
+    "adam": (torch.optim.Adam, {}),
+    "adamw": (torch.optim.AdamW, {}),
+    "sgd": (torch.optim.SGD, {"momentum": 0.9}),
+}
+LOSSES = ("bcl", "simclr", "dcl", "hcl")
+
+
+def make_loss(
+    loss: str | nn.Module,
+    projection_size: int,
+    *,
+    temperature: float,
+    tau_plus: float,
+    alpha: float,
+    beta: float,
+) -> nn.Module:
+    """Return a new loss, or a copy of the user's."""
+    if loss == "simclr":
+        return NTXentLoss(temperature)
+    if loss == "dcl":
+        return DebiasedLoss(temperature, tau_plus)
+    if loss == "hcl":
+        return HardNegativeLoss(temperature, tau_plus)
+    if loss == "bcl":
+        return BCLLoss(temperature, tau_plus, alpha, beta)
+    module = copy.deepcopy(loss)
+    assert isinstance(module, nn.Module)
+    z = F.normalize(torch.ones(2, projection_size), dim=1)
+    try:
+        with torch.no_grad():
+            value = copy.deepcopy(module).cpu()(z, z)
+    except Exception as error:
+        raise ValueError(
+            "'loss' must be called as loss(z1, z2) on two tensors of shape (n, "
+            f"{projection_size}). It fails: {error}"
+        ) from error
+    if not isinstance(value, Tensor) or value.ndim != 0:
+        raise ValueError(f"'loss' must return a scalar tensor. Got {_describe(value)}.")
+    return module
+
+
+def make_augmentation(
+    augmentation: str | Augmentation, example: Tensor
+) -> Augmentation:
+    """Return a new augmentation, or a copy of the user's."""
+    if isinstance(augmentation, str):
+        return AUGMENTATIONS[augmentation]()
+    copied: Augmentation = clone(augmentation, safe=False)
+    generator = torch.Generator(example.device).manual_seed(0)
+    try:
+        with isolated_rng(0, example.device):
+            view = copied(example.clone(), generator)
+    except Exception as error:
+        raise ValueError(
+            "'augmentation' must be called as f(x, generator). It fails on rows of "
+            f"shape {tuple(example.shape)}: {error}"
+        ) from error
+    if (
+        not isinstance(view, Tensor)
+        or view.shape != example.shape
+        or view.dtype != example.dtype
+    ):
+        raise ValueError(
+            "'augmentation' must return a tensor of the shape and dtype of its input, "
+            f"{_describe(example)}. Got {_describe(view)}."
+        )
+    return copied
+
+
+def make_encoder(
+    encoder: str | nn.Module,
+    example: Tensor,
+    *,
+    n_components: int,
+    hidden_layer_sizes: Sequence[int],
+) -> tuple[nn.Module, int]:
+    """Return a new encoder, or a copy of the user's, and the size of its output."""
+    if isinstance(encoder, str):
+        sizes = list(hidden_layer_sizes)
+        if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+            raise ValueError(
+                "'hidden_layer_sizes' must be a sequence of positive integers, such "
+                f"as (512,). Got {hidden_layer_sizes!r}."
+            )
+        return MLPEncoder(example.shape[1], n_components, sizes), n_components
+    module = copy.deepcopy(encoder).to(example.device)
+    try:
+        with torch.no_grad():
+            output = module.eval()(example)
+    except Exception as error:
+        raise ValueError(
+            f"'encoder' fails on rows of shape {tuple(example.shape)}: {error}"
+        ) from error
+    if (
+        not isinstance(output, Tensor)
+        or output.ndim != 2
+        or len(output) != len(example)
+    ):
+        raise ValueError(
+            "'encoder' must return a tensor of shape (n_rows, size). "
+            f"Got {_describe(output)} for {len(example)} rows."
+        )
+    return module, output.shape[1]
+
+
+def make_optimizer(
+    optimizer: str | Callable[..., Any], weight_decay: float
+) -> tuple[Callable[..., Any], dict[str, float]]:
+    """Return the class of an optimiser, and its settings but for the learning rate."""
+    factory, settings = (
+        OPTIMIZERS[optimizer] if isinstance(optimizer, str) else (optimizer, {})
+    )
+    if "weight_decay" in inspect.signature(factory).parameters:
+        settings = {"weight_decay": weight_decay, **settings}
+    return factory, settings
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"shape {tuple(value.shape)} and {value.dtype}"
+    return type(value).__name__
