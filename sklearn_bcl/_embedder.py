@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -22,10 +23,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from skorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
+from sklearn_bcl._images import ImageLayout, find_layout
 from sklearn_bcl._net import (
     MIN_BATCH_ROWS,
     Augmentation,
@@ -33,11 +35,11 @@ from sklearn_bcl._net import (
     EpochProgress,
     ProjectedEncoder,
     Rows,
-    isolated_rng,
     resolve_device,
 )
 from sklearn_bcl._parts import (
     AUGMENTATIONS,
+    ENCODERS,
     LOSSES,
     OPTIMIZERS,
     make_augmentation,
@@ -45,6 +47,7 @@ from sklearn_bcl._parts import (
     make_loss,
     make_optimizer,
 )
+from sklearn_bcl._random import isolated_rng
 from sklearn_bcl.encoders import MLPEncoder
 
 __all__ = ["BCLEmbedder"]
@@ -78,26 +81,41 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     Parameters
     ----------
     n_components : int, default=256
-        Size of the embedding. Ignored if `encoder` is a module, whose output size
-        counts then.
-    encoder : {"mlp"} or torch.nn.Module, default="mlp"
-        Network from rows to embeddings. "mlp" standardises the features by constants
-        of the training data, so they need no scaling. A module is copied, maps
-        ``(n, n_features)`` float32 rows, as they are given, to ``(n, size)`` and may
-        be pretrained.
+        Size of the embedding. Ignored if `encoder` is a ResNet or your own, whose
+        output size counts then.
+    encoder : {"auto", "mlp", "convnet", "resnet18", "resnet50"}, torch.nn.Module \\
+            or callable, default="auto"
+        Network from rows to embeddings. "auto" is "mlp" for tables and "convnet" for
+        images. "mlp" standardises the features by constants of the training data, so
+        they need no scaling. "convnet" is small and fast on a CPU. The ResNets are
+        torchvision's (extra ``vision``) with a 3x3 stem for small images, and have
+        512 and 2048 components. A module is copied and may be pretrained; a class or
+        a function without arguments makes a new one. It maps float32 rows of shape
+        ``(n, n_features)``, as they are given, or images of shape
+        ``(n, channels, height, width)`` to ``(n, size)``.
     hidden_layer_sizes : array-like of int, default=(512,)
         Sizes of the hidden layers of the "mlp" encoder.
     projection_size : int, default=128
         Size of the projections that the loss compares. They are the output of a head
         that only training uses.
-    augmentation : {"corruption", "masking", "noise"} or callable, default="corruption"
+    augmentation : {"auto", "corruption", "masking", "noise", "images"} or callable, \\
+            default="auto"
         How a random view of a batch of rows is drawn:
         :class:`~sklearn_bcl.augmentations.FeatureCorruption`,
-        :class:`~sklearn_bcl.augmentations.FeatureMasking` or
-        :class:`~sklearn_bcl.augmentations.GaussianNoise` with their default strength,
-        an instance of one with another, or any picklable callable
-        ``f(x, generator) -> x'`` from a float32 tensor of rows and a
+        :class:`~sklearn_bcl.augmentations.FeatureMasking`,
+        :class:`~sklearn_bcl.augmentations.GaussianNoise` or
+        :class:`~sklearn_bcl.augmentations.ImageAugmentation` (extra ``vision``) with
+        their default strength, an instance of one with another, or any picklable
+        callable ``f(x, generator) -> x'`` from a float32 tensor of rows and a
         :class:`torch.Generator` on its device to a new tensor of the same shape.
+        "auto" is "corruption" for tables and "images" for images.
+    image_shape : tuple of int or None, default=None
+        Shape of one image, ``(h, w)``, ``(c, h, w)`` or ``(h, w, c)``, to which flat
+        rows are reshaped. None takes rows as they are: two dimensions of `X` make a
+        table, three or four make images.
+    channel_order : {"auto", "first", "last"}, default="auto"
+        Where the channels of images with three dimensions are. "auto" finds an axis
+        of 1, 3 or 4.
     loss : {"bcl", "simclr", "dcl", "hcl"} or torch.nn.Module, default="bcl"
         :class:`~sklearn_bcl.losses.BCLLoss`, :class:`~sklearn_bcl.losses.NTXentLoss`,
         :class:`~sklearn_bcl.losses.DebiasedLoss` or
@@ -217,14 +235,18 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     loss_curve_: list[float]
     net_: ContrastiveNet
+    _layout: ImageLayout | None
+    _row_shape: tuple[int, ...]
     _scaler: StandardScaler
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "encoder": [StrOptions({"mlp"}), nn.Module],
+        "encoder": [StrOptions(set(ENCODERS)), nn.Module, callable],
         "hidden_layer_sizes": ["array-like"],
         "projection_size": [Interval(Integral, 1, None, closed="left")],
-        "augmentation": [StrOptions(set(AUGMENTATIONS)), callable],
+        "augmentation": [StrOptions({"auto", *AUGMENTATIONS}), callable],
+        "image_shape": ["array-like", None],
+        "channel_order": [StrOptions({"auto", "first", "last"})],
         "loss": [StrOptions(set(LOSSES)), nn.Module],
         "tau_plus": [Interval(Real, 0, 1, closed="left")],
         "alpha": [Interval(Real, 0.5, 1, closed="both")],
@@ -250,12 +272,18 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self,
         n_components: int = 256,
         *,
-        encoder: Literal["mlp"] | nn.Module = "mlp",
+        encoder: (
+            Literal["auto", "mlp", "convnet", "resnet18", "resnet50"]
+            | nn.Module
+            | Callable[[], nn.Module]
+        ) = "auto",
         hidden_layer_sizes: Sequence[int] = (512,),
         projection_size: int = 128,
         augmentation: (
-            Literal["corruption", "masking", "noise"] | Augmentation
-        ) = "corruption",
+            Literal["auto", "corruption", "masking", "noise", "images"] | Augmentation
+        ) = "auto",
+        image_shape: Sequence[int] | None = None,
+        channel_order: Literal["auto", "first", "last"] = "auto",
         loss: Literal["bcl", "simclr", "dcl", "hcl"] | nn.Module = "bcl",
         tau_plus: float = 0.1,
         alpha: float = 0.9,
@@ -283,6 +311,8 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.hidden_layer_sizes = hidden_layer_sizes
         self.projection_size = projection_size
         self.augmentation = augmentation
+        self.image_shape = image_shape
+        self.channel_order = channel_order
         self.loss = loss
         self.tau_plus = tau_plus
         self.alpha = alpha
@@ -373,7 +403,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         check_is_fitted(self, "net_")
         X = self._validate_rows(X, reset=False)
-        return self.net_.embed(Rows(X, torch.device(self.net_.device)))
+        return self.net_.embed(self._rows(X))
 
     def score(self, X: Table, y: object = None) -> float:
         """Return minus the mean NT-Xent loss of rows, at temperature 0.5.
@@ -405,8 +435,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         check_is_fitted(self, "net_")
         X = self._validate_rows(X, reset=False, min_rows=MIN_BATCH_ROWS)
-        rows = Rows(X, torch.device(self.net_.device))
-        return -self.net_.ntxent(rows, temperature=SCORE_TEMPERATURE)
+        return -self.net_.ntxent(self._rows(X), temperature=SCORE_TEMPERATURE)
 
     @property
     def encoder_(self) -> nn.Module:
@@ -463,24 +492,45 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             raise
 
     def _validate_rows(self, X: Any, *, reset: bool, min_rows: int = 1) -> Any:
+        """Return valid rows: float32, or images in the dtype that they have."""
         if isinstance(X, Tensor):
             X = X.detach().cpu()
-            X = (X.float() if X.is_floating_point() else X).numpy()
+            X = (X if X.dtype != torch.bfloat16 else X.float()).numpy()
+        n_dimensions = 2 if sparse.issparse(X) else np.ndim(X)
+        checks = {"order": "C", "ensure_min_samples": min_rows}
+        if n_dimensions > 2:
+            X = check_array(X, dtype="numeric", allow_nd=True, **checks)
+            self._check_layout(X.shape[1:], reset=reset)
+            if reset:
+                self.n_features_in_ = int(np.prod(X.shape[1:]))
+                self.__dict__.pop("feature_names_in_", None)
+            return X
+        checks["dtype"] = np.float32 if self.image_shape is None else "numeric"
+        if self.image_shape is None:
+            checks["accept_sparse"] = "csr"
         with np.errstate(over="ignore"):  # what float32 cannot hold is an error below
-            return validate_data(
-                self,
-                X,
-                reset=reset,
-                accept_sparse="csr",
-                dtype=np.float32,
-                order="C",
-                ensure_min_samples=min_rows,
+            rows = validate_data(self, X, reset=reset, **checks)
+        self._check_layout(rows.shape[1:], reset=reset)
+        return rows
+
+    def _check_layout(self, row_shape: tuple[int, ...], *, reset: bool) -> None:
+        """Find how rows become images, or compare their shape with the fitted one."""
+        if reset:
+            self._layout = find_layout(row_shape, self.image_shape, self.channel_order)
+            self._row_shape = row_shape
+        elif row_shape != self._row_shape:
+            raise ValueError(
+                f"X has rows of shape {row_shape}, but BCLEmbedder was fitted on rows "
+                f"of shape {self._row_shape}."
             )
+
+    def _rows(self, X: Any) -> Rows:
+        return Rows(X, torch.device(self.net_.device), self._layout)
 
     def _split_rows(self, X: Any, device: torch.device) -> tuple[Rows, Rows | None]:
         """Split into training rows and, with early stopping, held-out rows."""
         if not self.early_stopping:
-            return Rows(X, device), None
+            return Rows(X, device, self._layout), None
         n_rows = X.shape[0]
         n_held_out = int(np.ceil(self.validation_fraction * n_rows))
         if min(n_held_out, n_rows - n_held_out) < MIN_BATCH_ROWS:
@@ -493,7 +543,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         train, held_out = train_test_split(
             np.arange(n_rows), test_size=n_held_out, random_state=self._random_state
         )
-        rows = Rows(X, device)
+        rows = Rows(X, device, self._layout)
         return rows.subset(train), rows.subset(held_out)
 
     def _build_net(
@@ -557,8 +607,11 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         # Means are computed all the same, also of sparse rows.
         scaler = StandardScaler(with_mean=False) if reset else self._scaler
         self._scaler = copy.deepcopy(scaler)
-        for chunk in gen_batches(X.shape[0], STATISTICS_BATCH_ROWS):
-            self._scaler.partial_fit(X[chunk])
+        rows = Rows(X, torch.device("cpu"), self._layout)
+        for chunk in gen_batches(len(rows), STATISTICS_BATCH_ROWS):
+            self._scaler.partial_fit(
+                X[chunk] if sparse.issparse(X) else rows[chunk].flatten(1).numpy()
+            )
         encoder.standardize.set_statistics(self._scaler.mean_, self._scaler.scale_)
 
     def _set_fitted_attributes(self, net: ContrastiveNet, *, continuing: bool) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +19,8 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm  # a dependency of skorch
 
+from sklearn_bcl._images import ImageLayout
+from sklearn_bcl._random import isolated_rng
 from sklearn_bcl.losses import ntxent_loss
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
@@ -28,6 +28,7 @@ Augmentation = Callable[[Tensor, Generator], Tensor]
 MIN_BATCH_ROWS = 2  # an anchor needs one other row
 SCORE_BATCH_ROWS = 256
 TRANSFORM_BATCH_ROWS = 1024
+TRANSFORM_BATCH_VALUES = 2**22  # of large images, fewer at a time
 # Matrix products of few rows use other kernels, whose results differ in the last
 # bits. From this multiple on, a row's embedding is the same in any company.
 ROW_MULTIPLE = 16
@@ -48,39 +49,27 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return resolved
 
 
-_RNG_LOCK = threading.RLock()
-
-
-@contextmanager
-def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators, for modules that use them; restore them after.
-
-    The generators belong to the process, so threads take turns.
-    """
-    cuda = [device] if device.type == "cuda" else []
-    with _RNG_LOCK, torch.random.fork_rng(devices=cuda):
-        torch.default_generator.manual_seed(seed)
-        if cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
 class Rows(Dataset[Tensor]):
     """Rows to train on or to embed, read a whole batch at a time.
 
-    Dense rows live in one tensor, on `device` if they take at most half of its free
-    memory, else on the host (where the tensor shares the array's memory). Sparse
-    rows stay sparse. Either way a batch is a dense float32 tensor on `device`.
+    Dense rows live in one tensor of their own dtype, on `device` if they take at most
+    half of its free memory, else on the host (where the tensor shares the array's
+    memory). Sparse rows stay sparse. Either way a batch is a dense float32 tensor on
+    `device`.
 
     Parameters
     ----------
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    X : ndarray of shape (n_samples, ...) or CSR matrix of shape (n_samples, n_features)
     device : torch.device
+    layout : ImageLayout, optional
+        How rows become images, if they do.
     """
 
-    def __init__(self, X: Any, device: torch.device) -> None:
+    def __init__(
+        self, X: Any, device: torch.device, layout: ImageLayout | None = None
+    ) -> None:
         self.device = device
+        self.layout = layout
         self.data = X if sparse.issparse(X) else _as_tensor(X, device)
         where = self.data.device if isinstance(self.data, Tensor) else None
         self.indices = torch.arange(X.shape[0], device=where)
@@ -100,7 +89,8 @@ class Rows(Dataset[Tensor]):
             batch = self.data[index]
         else:
             batch = torch.from_numpy(self.data[index.numpy()].toarray())
-        return batch.to(self.device, torch.float32, non_blocking=True)
+        batch = batch.to(self.device, non_blocking=True)
+        return batch.to(torch.float32) if self.layout is None else self.layout(batch)
 
 
 def _as_tensor(X: NDArray[Any], device: torch.device) -> Tensor:
@@ -378,8 +368,10 @@ class ContrastiveNet(NeuralNet):
         """Embed the rows without augmentation and head, in bounded memory."""
         parts = []
         with torch.no_grad():
-            for start in range(0, len(rows), TRANSFORM_BATCH_ROWS):
-                batch = rows[start : start + TRANSFORM_BATCH_ROWS]
+            most = TRANSFORM_BATCH_VALUES // rows[:1].numel() // ROW_MULTIPLE
+            size = min(TRANSFORM_BATCH_ROWS, max(1, most) * ROW_MULTIPLE)
+            for start in range(0, len(rows), size):
+                batch = rows[start : start + size]
                 padding = batch.new_zeros(-len(batch) % ROW_MULTIPLE, *batch.shape[1:])
                 embedding = self.module_.encoder(torch.cat([batch, padding]))
                 parts.append(embedding[: len(batch)].float().cpu())

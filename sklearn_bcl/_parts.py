@@ -17,12 +17,19 @@ from sklearn.base import clone
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sklearn_bcl._net import Augmentation, isolated_rng
-from sklearn_bcl.augmentations import FeatureCorruption, FeatureMasking, GaussianNoise
-from sklearn_bcl.encoders import MLPEncoder
+from sklearn_bcl._net import Augmentation
+from sklearn_bcl._random import isolated_rng
+from sklearn_bcl.augmentations import (
+    FeatureCorruption,
+    FeatureMasking,
+    GaussianNoise,
+    ImageAugmentation,
+)
+from sklearn_bcl.encoders import ConvNetEncoder, MLPEncoder, resnet_encoder
 from sklearn_bcl.losses import BCLLoss, DebiasedLoss, HardNegativeLoss, NTXentLoss
 
 AUGMENTATIONS: dict[str, Callable[[], Augmentation]] = {
+    "images": ImageAugmentation,
     "corruption": FeatureCorruption,
     "masking": FeatureMasking,
     "noise": GaussianNoise,
@@ -32,6 +39,7 @@ OPTIMIZERS: dict[str, tuple[Callable[..., Any], dict[str, float]]] = {
     "adamw": (torch.optim.AdamW, {}),
     "sgd": (torch.optim.SGD, {"momentum": 0.9}),
 }
+ENCODERS = ("auto", "mlp", "convnet", "resnet18", "resnet50")
 LOSSES = ("bcl", "simclr", "dcl", "hcl")
 
 
@@ -73,13 +81,19 @@ def make_augmentation(
     augmentation: str | Augmentation, example: Tensor
 ) -> Augmentation:
     """Return a new augmentation, or a copy of the user's."""
-    if isinstance(augmentation, str):
-        return AUGMENTATIONS[augmentation]()
-    copied: Augmentation = clone(augmentation, safe=False)
+    if augmentation == "auto":
+        augmentation = "images" if example.ndim == 4 else "corruption"
+    copied: Augmentation = (
+        AUGMENTATIONS[augmentation]()
+        if isinstance(augmentation, str)
+        else clone(augmentation, safe=False)
+    )
     generator = torch.Generator(example.device).manual_seed(0)
     try:
         with isolated_rng(0, example.device):
             view = copied(example.clone(), generator)
+    except ImportError:
+        raise
     except Exception as error:
         raise ValueError(
             "'augmentation' must be called as f(x, generator). It fails on rows of "
@@ -98,25 +112,39 @@ def make_augmentation(
 
 
 def make_encoder(
-    encoder: str | nn.Module,
+    encoder: str | nn.Module | Callable[[], nn.Module],
     example: Tensor,
     *,
     n_components: int,
     hidden_layer_sizes: Sequence[int],
 ) -> tuple[nn.Module, int]:
     """Return a new encoder, or a copy of the user's, and the size of its output."""
-    if isinstance(encoder, str):
+    is_image = example.ndim == 4
+    if encoder == "auto":
+        encoder = "convnet" if is_image else "mlp"
+    if isinstance(encoder, str) and encoder != "mlp" and not is_image:
+        raise ValueError(
+            f"'encoder' {encoder!r} needs images. Got rows of {example.shape[1]} "
+            "features: give images of shape (n, h, w), (n, c, h, w) or (n, h, w, c), "
+            "set 'image_shape' to reshape the rows, or use 'mlp'."
+        )
+    if encoder == "convnet":
+        return ConvNetEncoder(example.shape[1], n_components), n_components
+    if encoder == "mlp":
         sizes = list(hidden_layer_sizes)
         if not all(isinstance(size, Integral) and size > 0 for size in sizes):
             raise ValueError(
                 "'hidden_layer_sizes' must be a sequence of positive integers, such "
                 f"as (512,). Got {hidden_layer_sizes!r}."
             )
-        return MLPEncoder(example.shape[1], n_components, sizes), n_components
-    module = copy.deepcopy(encoder).to(example.device)
+        n_features = example[0].numel()
+        return MLPEncoder(n_features, n_components, sizes), n_components
     try:
+        module = _new_module(encoder, example.shape[1]).to(example.device)
         with torch.no_grad():
             output = module.eval()(example)
+    except ImportError:
+        raise
     except Exception as error:
         raise ValueError(
             f"'encoder' fails on rows of shape {tuple(example.shape)}: {error}"
@@ -131,6 +159,14 @@ def make_encoder(
             f"Got {_describe(output)} for {len(example)} rows."
         )
     return module, output.shape[1]
+
+
+def _new_module(
+    encoder: str | nn.Module | Callable[[], nn.Module], n_channels: int
+) -> nn.Module:
+    if isinstance(encoder, str):
+        return resnet_encoder(encoder, n_channels)
+    return copy.deepcopy(encoder) if isinstance(encoder, nn.Module) else encoder()
 
 
 def make_optimizer(

@@ -1,21 +1,30 @@
-"""Random views of tables, a batch at a time on the batch's device.
+"""Random views of tables and images, a batch at a time on the batch's device.
 
 An augmentation is any picklable callable ``f(x, generator) -> x'``: ``x`` is a float
-tensor of shape ``(n_rows, n_features)`` in the units of the data, ``generator`` a
-:class:`torch.Generator` on the device of ``x``, and the result a new tensor of the
-same shape. Those here take a feature's distribution from the batch itself, whose
-rows are a random draw of the training rows, so they keep no state and no data.
+tensor of shape ``(n_rows, n_features)`` in the units of the data, or of images of shape
+``(n, channels, height, width)``, ``generator`` a :class:`torch.Generator` on the device
+of ``x``, and the result a new tensor of the same shape. Those here take a feature's
+distribution and the range of pixels from the batch itself, whose rows are a random
+draw of the training rows, so they keep no state and no data.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from sklearn.base import BaseEstimator
 from torch import Generator, Tensor
 
+from sklearn_bcl._random import isolated_rng, seed_from
 from sklearn_bcl._validation import check_interval
 
-__all__ = ["FeatureCorruption", "FeatureMasking", "GaussianNoise"]
+__all__ = [
+    "FeatureCorruption",
+    "FeatureMasking",
+    "GaussianNoise",
+    "ImageAugmentation",
+]
 
 
 def _random_mask(x: Tensor, rate: float, generator: Generator) -> Tensor:
@@ -114,3 +123,109 @@ class GaussianNoise(BaseEstimator):
             x.shape, generator=generator, device=x.device, dtype=x.dtype
         )
         return x + self.scale * x.std(dim=0, correction=0) * noise
+
+
+class ImageAugmentation(BaseEstimator):
+    """Crop, flip, colour jitter, grayscale and blur: the views of SimCLR and BCL.
+
+    Each image has a draw of its own. kornia (extra ``vision``) does the work, on the
+    device of the batch. Its colour operations need pixels in [0, 1], so the range of
+    the batch is mapped to that and back: images may be in [0, 1], in [0, 255] or
+    standardised. Saturation, hue and grayscale apply to three channels only.
+
+    Parameters
+    ----------
+    crop_scale : float in (0, 1], default=0.2
+        Least share of an image's area that a crop keeps, before it is resized to the
+        size of the image. 1 leaves images as they are.
+    flip : float in [0, 1], default=0.5
+        Probability of a horizontal flip. 0 where left and right differ in meaning.
+    jitter : float in [0, 1], default=0.4
+        Strength of changes of brightness, contrast and saturation, factors from
+        [1 - jitter, 1 + jitter]; hue changes by a quarter of it. Applied with
+        probability 0.8.
+    grayscale : float in [0, 1], default=0.2
+        Probability that an image loses its colours.
+    blur : float in [0, 1], default=0.5
+        Probability of a Gaussian blur of 0.1 to 2 pixels.
+
+    Notes
+    -----
+    The paper's pipeline is the default with ``crop_scale=0.08``.
+
+    References
+    ----------
+    Chen et al. (2020). A Simple Framework for Contrastive Learning of Visual
+    Representations. arXiv:2002.05709.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_bcl.augmentations import ImageAugmentation
+    >>> images = torch.rand(4, 3, 32, 32)
+    >>> ImageAugmentation(flip=0)(images, torch.Generator().manual_seed(0)).shape
+    torch.Size([4, 3, 32, 32])
+    """
+
+    def __init__(
+        self,
+        crop_scale: float = 0.2,
+        flip: float = 0.5,
+        jitter: float = 0.4,
+        grayscale: float = 0.2,
+        blur: float = 0.5,
+    ) -> None:
+        self.crop_scale = crop_scale
+        self.flip = flip
+        self.jitter = jitter
+        self.grayscale = grayscale
+        self.blur = blur
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        """Return views of images ``x``, shape ``(n, channels, height, width)``."""
+        if x.ndim != 4:
+            raise ValueError(
+                "ImageAugmentation needs images of shape (n, channels, height, width). "
+                f"Got {tuple(x.shape)}."
+            )
+        low, high = x.amin(), x.amax()
+        spread = torch.where(high > low, high - low, 1)
+        view = (x - low) / spread
+        with isolated_rng(seed_from(generator), x.device):
+            for operation in self._operations(*x.shape[1:]):
+                view = operation(view)
+        return view.clamp(0, 1) * spread + low
+
+    def _operations(self, n_channels: int, height: int, width: int) -> list[Any]:
+        """Build kornia's operations; those without effect are left out."""
+        check_interval("crop_scale", self.crop_scale, 0, 1, closed="right")
+        for name in ("flip", "jitter", "grayscale", "blur"):
+            check_interval(name, getattr(self, name), 0, 1)
+        try:
+            import kornia.augmentation as K
+        except ImportError as error:
+            raise ImportError(
+                "ImageAugmentation needs kornia: pip install 'sklearn-bcl[vision]'"
+            ) from error
+        operations: list[Any] = []
+        if self.crop_scale < 1:
+            operations.append(
+                K.RandomResizedCrop((height, width), scale=(self.crop_scale, 1.0))
+            )
+        if self.flip:
+            operations.append(K.RandomHorizontalFlip(p=self.flip))
+        if self.jitter:
+            factors = (1 - self.jitter, 1 + self.jitter)
+            operations += (
+                [K.ColorJitter(*[self.jitter] * 3, self.jitter / 4, p=0.8)]
+                if n_channels == 3
+                else [
+                    K.RandomBrightness(factors, p=0.8),
+                    K.RandomContrast(factors, p=0.8),
+                ]
+            )
+        if self.grayscale and n_channels == 3:
+            operations.append(K.RandomGrayscale(p=self.grayscale))
+        if self.blur:
+            operations.append(K.RandomGaussianBlur((3, 3), (0.1, 2.0), p=self.blur))
+        return operations

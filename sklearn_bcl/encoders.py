@@ -1,4 +1,4 @@
-"""Encoders for tables. Any other ``nn.Module`` from rows to vectors will do, too."""
+"""Encoders for tables and images. Any other ``nn.Module`` to vectors will do, too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["MLPEncoder", "Standardize"]
+__all__ = ["ConvNetEncoder", "MLPEncoder", "Standardize", "resnet_encoder"]
 
 MIN_PRODUCT_COLUMNS = 16
 
@@ -106,6 +106,102 @@ class MLPEncoder(nn.Module):
         self.layers = nn.Sequential(*layers[:-1], nn.LeakyReLU(0.1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(n_rows, n_features)`` to ``(n_rows, n_components)``."""
-        embedding: Tensor = self.layers(self.standardize(x))
+        """Map ``(n_rows, n_features)`` to ``(n_rows, n_components)``.
+
+        Images are flattened first.
+        """
+        embedding: Tensor = self.layers(self.standardize(x.flatten(1)))
         return embedding
+
+
+class ConvNetEncoder(nn.Module):
+    """Small convolutional network for images, quick on a CPU.
+
+    Blocks of a 3x3 convolution, batch normalisation and ReLU, of which all but the
+    first halve the resolution, then the mean over all positions.
+
+    Parameters
+    ----------
+    n_channels : int
+        Number of channels of the images.
+    n_components : int
+        Size of the embedding: the channels of the last block.
+    widths : sequence of int, default=(32, 64, 128)
+        Numbers of channels of the blocks before the last.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_bcl.encoders import ConvNetEncoder
+    >>> ConvNetEncoder(1, 16)(torch.zeros(5, 1, 28, 28)).shape
+    torch.Size([5, 16])
+    """
+
+    def __init__(
+        self,
+        n_channels: int,
+        n_components: int,
+        widths: Sequence[int] = (32, 64, 128),
+    ) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = []
+        for size_in, size_out in pairwise([n_channels, *widths, n_components]):
+            stride = 2 if blocks else 1
+            blocks += [
+                nn.Conv2d(size_in, size_out, 3, stride, padding=1, bias=False),
+                nn.BatchNorm2d(size_out),
+                nn.ReLU(),
+            ]
+        self.blocks = nn.Sequential(*blocks)
+        self.to(memory_format=torch.channels_last)  # the faster layout on CPUs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(n, n_channels, height, width)`` to ``(n, n_components)``."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        embedding: Tensor = self.blocks(x).mean(dim=(2, 3))
+        return embedding
+
+
+def resnet_encoder(name: str, n_channels: int) -> nn.Module:
+    """Return torchvision's ResNet, untrained, as the BCL paper uses it.
+
+    The first convolution is 3x3 with stride 1 and there is no max-pooling, for small
+    images; the classifier is left out.
+
+    Parameters
+    ----------
+    name : {"resnet18", "resnet50"}
+        Which network; its embedding has the size 512 or 2048.
+    n_channels : int
+        Number of channels of the images.
+
+    Returns
+    -------
+    encoder : torch.nn.Module
+        From ``(n, n_channels, height, width)`` to ``(n, size)``.
+
+    Raises
+    ------
+    ImportError
+        If torchvision is not installed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_bcl.encoders import resnet_encoder
+    >>> resnet_encoder("resnet18", n_channels=3).eval()(torch.zeros(2, 3, 8, 8)).shape
+    torch.Size([2, 512])
+    """
+    try:
+        from torchvision import models
+    except ImportError as error:
+        raise ImportError(
+            f"The encoder {name!r} needs torchvision: pip install 'sklearn-bcl[vision]'"
+        ) from error
+    encoder: nn.Module = {"resnet18": models.resnet18, "resnet50": models.resnet50}[
+        name
+    ](weights=None)
+    encoder.conv1 = nn.Conv2d(n_channels, 64, 3, stride=1, padding=1, bias=False)
+    encoder.maxpool = nn.Identity()
+    encoder.fc = nn.Identity()
+    return encoder

@@ -4,7 +4,8 @@ import torch
 from scipy import sparse
 
 from sklearn_bcl import _net
-from sklearn_bcl._net import RowBatches, Rows, isolated_rng
+from sklearn_bcl._net import RowBatches, Rows
+from sklearn_bcl._random import isolated_rng
 
 CPU = torch.device("cpu")
 

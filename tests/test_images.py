@@ -1,0 +1,291 @@
+"""Images: layouts, encoders, augmentation, and the estimator on top of them."""
+
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+from torch import nn
+
+from sklearn_bcl import BCLEmbedder
+from sklearn_bcl._images import ImageLayout, find_layout
+from sklearn_bcl.augmentations import ImageAugmentation
+from sklearn_bcl.encoders import ConvNetEncoder, resnet_encoder
+
+
+def small(**params):
+    defaults = {
+        "n_components": 8,
+        "hidden_layer_sizes": (16,),
+        "projection_size": 8,
+        "batch_size": 16,
+        "max_epochs": 1,
+        "random_state": 0,
+    }
+    return BCLEmbedder(**{**defaults, **params})
+
+
+def noise(x, generator):
+    return x + 0.1 * torch.randn(x.shape, generator=generator, device=x.device)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def gray():
+    rng = np.random.RandomState(0)
+    return rng.randint(0, 256, size=(40, 12, 10)).astype(np.uint8)
+
+
+# Layouts
+
+
+@pytest.mark.parametrize(
+    ("shape", "order", "result"),
+    [
+        ((12, 10), "auto", (1, 12, 10)),
+        ((3, 12, 10), "auto", (3, 12, 10)),
+        ((12, 10, 3), "auto", (3, 12, 10)),
+        ((12, 10, 5), "last", (5, 12, 10)),
+        ((3, 12, 3), "first", (3, 12, 3)),
+        ((1, 12, 10), "last", (10, 1, 12)),
+    ],
+)
+def test_layout(shape, order, result):
+    images = torch.arange(2 * np.prod(shape)).reshape(2, *shape).to(torch.float64)
+    layout = find_layout(shape, None, order)
+    batch = layout(images)
+    assert batch.shape == (2, *result)
+    assert batch.dtype == torch.float32
+    assert_array_equal(batch, layout(images.flatten(1)))
+    if layout.channels_last:
+        assert_array_equal(batch[:, 1], images[..., 1])
+
+
+def test_uint8_becomes_the_unit_interval():
+    batch = torch.tensor([[[0, 51], [102, 255]]], dtype=torch.uint8)
+    layout = ImageLayout.infer((2, 2), "auto")
+    assert_allclose(layout(batch)[0, 0], [[0, 0.2], [0.4, 1]])
+    assert_allclose(layout(batch.float())[0, 0], [[0, 51], [102, 255]])
+
+
+@pytest.mark.parametrize(
+    ("row_shape", "image_shape", "match"),
+    [
+        ((3, 12, 3), None, "'channel_order' to 'first' or 'last'"),
+        ((5, 12, 10), None, "not clear which axis"),
+        ((2, 3, 12, 10), None, r"\(h, w\), \(c, h, w\) or \(h, w, c\)"),
+        ((120,), (12, 11), r"'image_shape' \(12, 11\) has 132 values.*have 120"),
+        ((120,), (120,), "An image must have the shape"),
+    ],
+)
+def test_invalid_layouts(row_shape, image_shape, match):
+    with pytest.raises(ValueError, match=match):
+        find_layout(row_shape, image_shape, "auto")
+
+
+# Encoders
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (2, 5, 9)])
+def test_convnet(shape):
+    encoder = ConvNetEncoder(shape[0], 16, widths=(4, 8))
+    assert encoder(torch.rand(3, *shape)).shape == (3, 16)
+
+
+@pytest.mark.parametrize(("name", "size"), [("resnet18", 512), ("resnet50", 2048)])
+def test_resnet(name, size):
+    encoder = resnet_encoder(name, n_channels=2).eval()
+    assert encoder(torch.rand(2, 2, 16, 16)).shape == (2, size)
+    # The stem keeps the resolution: the last block sees an eighth of it.
+    assert encoder.maxpool(encoder.conv1(torch.rand(1, 2, 16, 16))).shape[2:] == (
+        16,
+        16,
+    )
+
+
+# Augmentation
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 4])
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 255), (-3, 2)])
+def test_views_keep_shape_and_range(n_channels, low, high):
+    x = low + (high - low) * torch.rand(20, n_channels, 12, 10, generator=seeded(1))
+    original, state = x.clone(), torch.get_rng_state()
+    augmentation = ImageAugmentation()
+    view = augmentation(x, seeded())
+    assert view.shape == x.shape
+    assert view.dtype == x.dtype
+    assert torch.equal(x, original)
+    assert view.min() >= x.min() - 1e-4 * (high - low)
+    assert view.max() <= x.max() + 1e-4 * (high - low)
+    assert not torch.equal(view, x)
+    for copy in (clone(augmentation), pickle.loads(pickle.dumps(augmentation))):
+        assert torch.equal(copy(x, seeded()), view)
+    assert not torch.equal(augmentation(x, seeded(1)), view)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_each_image_has_its_own_draw():
+    x = torch.rand(1, 3, 12, 10, generator=seeded()).repeat(10, 1, 1, 1)
+    view = ImageAugmentation()(x, seeded())
+    assert len(torch.unique(view.flatten(1), dim=0)) == 10
+
+
+def test_successive_views_differ():
+    x, generator = torch.rand(4, 1, 12, 10), seeded()
+    augmentation = ImageAugmentation()
+    assert not torch.equal(augmentation(x, generator), augmentation(x, generator))
+
+
+def test_strength_zero_changes_nothing():
+    x = torch.rand(5, 3, 12, 10)
+    augmentation = ImageAugmentation(
+        crop_scale=1, flip=0, jitter=0, grayscale=0, blur=0
+    )
+    assert_allclose(augmentation(x, seeded()), x, atol=1e-6)
+
+
+def test_single_operations():
+    x = torch.rand(5, 3, 12, 10)
+    off = {"crop_scale": 1, "flip": 0, "jitter": 0, "grayscale": 0, "blur": 0}
+    flipped = ImageAugmentation(**{**off, "flip": 1})(x, seeded())
+    assert_allclose(flipped, x.flip(3), atol=1e-6)
+    gray = ImageAugmentation(**{**off, "grayscale": 1})(x, seeded())
+    assert_allclose(gray[:, 0], gray[:, 2], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "params", [{"crop_scale": 0}, {"flip": 2}, {"jitter": -1}, {"blur": "much"}]
+)
+def test_invalid_strengths(params):
+    with pytest.raises(ValueError, match=f"'{next(iter(params))}' must be"):
+        ImageAugmentation(**params)(torch.rand(2, 3, 8, 8), seeded())
+
+
+def test_tables_are_no_images():
+    with pytest.raises(ValueError, match="needs images of shape"):
+        ImageAugmentation()(torch.rand(2, 3), seeded())
+
+
+# The estimator
+
+
+def test_every_container_gives_the_same_embedding(gray):
+    expected = small().fit_transform(gray)
+    assert expected.shape == (40, 8)
+    assert expected.dtype == np.float32
+    for images in (gray[:, None], gray[..., None], gray.tolist(), gray / 255):
+        images = images if not isinstance(images, list) else np.array(images, np.uint8)
+        embedding = small().fit_transform(images)
+        assert_allclose(embedding, expected, rtol=1e-3, atol=1e-4)
+    assert_array_equal(small().fit_transform(torch.from_numpy(gray)), expected)
+    flat = small(image_shape=(12, 10)).fit(gray.reshape(40, -1))
+    assert_array_equal(flat.transform(gray.reshape(40, -1)), expected)
+
+
+def test_images_are_kept_in_their_dtype(gray):
+    embedder = small().fit(gray)
+    rows = embedder._rows(embedder._validate_rows(gray, reset=False))
+    assert rows.data.dtype == torch.uint8
+    assert rows.data.data_ptr() == gray.ctypes.data
+
+
+def test_fitted_attributes(gray):
+    embedder = small().fit(gray)
+    assert embedder.n_features_in_ == 120
+    assert len(embedder.get_feature_names_out()) == 8
+    assert embedder.score(gray) < 0
+    assert_array_equal(
+        pickle.loads(pickle.dumps(embedder)).transform(gray), embedder.transform(gray)
+    )
+
+
+def test_in_a_pipeline_behind_a_flat_step(gray):
+    model = make_pipeline(MinMaxScaler(), small(image_shape=(12, 10)))
+    assert model.fit_transform(gray.reshape(40, -1)).shape == (40, 8)
+
+
+def factory():
+    return nn.Sequential(nn.Flatten(), nn.Linear(120, 6))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "size"),
+    [
+        ("mlp", 8),
+        ("convnet", 8),
+        ("resnet18", 512),
+        (factory, 6),
+        (factory(), 6),
+    ],
+)
+def test_encoders(gray, encoder, size):
+    embedder = small(encoder=encoder, augmentation=noise)
+    embedding = embedder.fit_transform(gray)
+    assert embedding.shape == (40, size)
+    assert_array_equal(clone(embedder).fit_transform(gray).shape, embedding.shape)
+    assert_array_equal(embedder.transform(gray), embedding)
+
+
+def test_encoder_factories_are_seeded(gray):
+    embedder = small(encoder=factory, augmentation="noise")
+    assert_array_equal(
+        embedder.fit_transform(gray), clone(embedder).fit_transform(gray)
+    )
+
+
+def test_chunks_give_the_same_embedding(gray):
+    embedder = small().fit(gray)
+    expected = embedder.transform(gray)
+    chunks = [embedder.transform(gray[i : i + 7]) for i in range(0, 40, 7)]
+    assert_allclose(np.concatenate(chunks), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda X: X[:, None].repeat(3, axis=1), r"\(3, 12, 10\).*\(12, 10\)"),
+        (lambda X: X[:, :11], r"\(11, 10\), but BCLEmbedder was fitted"),
+        (lambda X: X.reshape(40, -1), "X has 120 features|shape"),
+    ],
+)
+def test_changed_shapes_are_refused(gray, change, match):
+    embedder = small(augmentation=noise).fit(gray)
+    with pytest.raises(ValueError, match=match):
+        embedder.transform(change(gray))
+    with pytest.raises(ValueError, match=match):
+        embedder.partial_fit(change(gray))
+
+
+@pytest.mark.parametrize(
+    ("params", "shape", "match"),
+    [
+        ({}, (40, 2, 3, 4, 5), "An image must have the shape"),
+        ({"encoder": "convnet"}, (40, 12), "'encoder' 'convnet' needs images"),
+        ({"augmentation": "images"}, (40, 12), "ImageAugmentation needs images"),
+        ({"encoder": nn.Linear(3, 2)}, (40, 12, 10), "'encoder' fails on rows"),
+        ({"image_shape": (5, 5)}, (40, 12), "'image_shape'"),
+    ],
+)
+def test_invalid_use(params, shape, match):
+    X = np.random.RandomState(0).uniform(size=shape)
+    with pytest.raises(ValueError, match=match):
+        small(**params).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("package", "params"),
+    [("kornia.augmentation", {}), ("torchvision", {"encoder": "resnet18"})],
+)
+def test_missing_extra(gray, monkeypatch, package, params):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=r"pip install 'sklearn-bcl\[vision\]'"):
+        small(**params).fit(gray)
