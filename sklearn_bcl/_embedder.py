@@ -18,23 +18,22 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import (
+    check_random_state,
+    gen_batches,
+)
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
-from sklearn_bcl._images import ImageLayout, find_layout
 from sklearn_bcl._net import (
-    MIN_BATCH_ROWS,
     Augmentation,
     ContrastiveNet,
     EpochProgress,
     ProjectedEncoder,
-    Rows,
     resolve_device,
 )
 from sklearn_bcl._parts import (
@@ -46,8 +45,11 @@ from sklearn_bcl._parts import (
     make_encoder,
     make_loss,
     make_optimizer,
+    split_rows,
 )
 from sklearn_bcl._random import isolated_rng
+from sklearn_bcl._rows import MIN_BATCH_ROWS, ImageLayout, Rows, validate_rows
+from sklearn_bcl._schedules import make_alpha_schedule
 from sklearn_bcl.encoders import MLPEncoder
 
 __all__ = ["BCLEmbedder"]
@@ -129,6 +131,18 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     alpha : float in [0.5, 1], default=0.9
         Location of "bcl": probability that the similarity of a positive exceeds that
         of a negative. 1 is allowed with ``tau_plus > 0`` and ``beta < 1`` only.
+    alpha_schedule : {"constant", "linear", "auc"}, default="constant"
+        How `alpha` changes during a `fit` with "bcl". "linear" raises it from 0.5 in
+        the first epoch to `alpha` in the last. "auc" measures it on labelled rows: it
+        is the one setting with which labels matter, and needs `y` in `fit`, with -1
+        for rows without a label. ``net_.history[:, "alpha"]`` has the values used.
+    alpha_reading : {"calibrated", "paper"}, default="calibrated"
+        What a measured macro-AUC says of alpha: the model's own relation
+        (:func:`~sklearn_bcl.bayes.alpha_from_auc`), or alpha itself, as in the paper.
+        Only used with ``alpha_schedule="auc"``.
+    alpha_update_epochs : int, default=20
+        Epochs between measurements, the first one before training. Only used with
+        ``alpha_schedule="auc"``.
     beta : float in (0, 1], default=0.9
         Concentration of "bcl": hardness of the negatives. 0.5 means no hard negative
         mining, 1 the hardest.
@@ -250,6 +264,9 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "loss": [StrOptions(set(LOSSES)), nn.Module],
         "tau_plus": [Interval(Real, 0, 1, closed="left")],
         "alpha": [Interval(Real, 0.5, 1, closed="both")],
+        "alpha_schedule": [StrOptions({"constant", "linear", "auc"})],
+        "alpha_reading": [StrOptions({"calibrated", "paper"})],
+        "alpha_update_epochs": [Interval(Integral, 1, None, closed="left")],
         "beta": [Interval(Real, 0, 1, closed="right")],
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -287,6 +304,9 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         loss: Literal["bcl", "simclr", "dcl", "hcl"] | nn.Module = "bcl",
         tau_plus: float = 0.1,
         alpha: float = 0.9,
+        alpha_schedule: Literal["constant", "linear", "auc"] = "constant",
+        alpha_reading: Literal["calibrated", "paper"] = "calibrated",
+        alpha_update_epochs: int = 20,
         beta: float = 0.9,
         temperature: float = 0.5,
         learning_rate: float = 1e-3,
@@ -316,6 +336,9 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.loss = loss
         self.tau_plus = tau_plus
         self.alpha = alpha
+        self.alpha_schedule = alpha_schedule
+        self.alpha_reading = alpha_reading
+        self.alpha_update_epochs = alpha_update_epochs
         self.beta = beta
         self.temperature = temperature
         self.learning_rate = learning_rate
@@ -334,15 +357,15 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Table, y: object = None) -> BCLEmbedder:
+    def fit(self, X: Table, y: ArrayLike | None = None) -> BCLEmbedder:
         """Train the encoder on unlabelled rows.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, torch.Tensor} of shape (n_samples, n_features)
             Training rows, at least 2.
-        y : Ignored
-            Labels never inform the embedding.
+        y : array-like of shape (n_samples,), default=None
+            Ignored, unless ``alpha_schedule="auc"``: labels, -1 where there is none.
 
         Returns
         -------
@@ -355,11 +378,11 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             If a parameter or `X` is invalid, or the loss stops being finite. The
             estimator is then as it was before the call.
         """
-        return self._fit(X, max_epochs=self.max_epochs)
+        return self._fit(X, y, max_epochs=self.max_epochs)
 
     @available_if(_trains_single_epochs)
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Table, y: object = None) -> BCLEmbedder:
+    def partial_fit(self, X: Table, y: ArrayLike | None = None) -> BCLEmbedder:
         """Train the encoder for one epoch on a batch of rows.
 
         Weights and the state of the optimiser go on from the last call; the constants
@@ -370,8 +393,8 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         X : {array-like, sparse matrix, torch.Tensor} of shape (n_samples, n_features)
             Training rows, at least 2. The more, the better the comparisons: rows of
             different calls are never compared.
-        y : Ignored
-            Labels never inform the embedding.
+        y : array-like of shape (n_samples,), default=None
+            Ignored, unless ``alpha_schedule="auc"``: labels, -1 where there is none.
 
         Returns
         -------
@@ -385,7 +408,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         AttributeError
             With ``early_stopping=True``, which needs more than one epoch.
         """
-        return self._fit(X, max_epochs=1, incremental=True)
+        return self._fit(X, y, max_epochs=1, incremental=True)
 
     def transform(self, X: Table) -> NDArray[np.float32]:
         """Embed rows with the trained encoder.
@@ -402,7 +425,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             the rows beside it, to the bit on a CPU.
         """
         check_is_fitted(self, "net_")
-        X = self._validate_rows(X, reset=False)
+        X = validate_rows(self, X, reset=False)
         return self.net_.embed(self._rows(X))
 
     def score(self, X: Table, y: object = None) -> float:
@@ -434,7 +457,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             Higher is better.
         """
         check_is_fitted(self, "net_")
-        X = self._validate_rows(X, reset=False, min_rows=MIN_BATCH_ROWS)
+        X = validate_rows(self, X, reset=False, min_rows=MIN_BATCH_ROWS)
         return -self.net_.ntxent(self._rows(X), temperature=SCORE_TEMPERATURE)
 
     @property
@@ -449,7 +472,12 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return size
 
     def _fit(
-        self, X: Table, *, max_epochs: int, incremental: bool = False
+        self,
+        X: Table,
+        y: ArrayLike | None,
+        *,
+        max_epochs: int,
+        incremental: bool = False,
     ) -> BCLEmbedder:
         with self._unchanged_on_error():
             continuing = hasattr(self, "net_") and (incremental or self.warm_start)
@@ -462,12 +490,16 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 alpha=self.alpha,
                 beta=self.beta,
             )
-            X = self._validate_rows(X, reset=not continuing, min_rows=MIN_BATCH_ROWS)
+            X = validate_rows(self, X, reset=not continuing, min_rows=MIN_BATCH_ROWS)
             if not continuing:
                 self._random_state = check_random_state(self.random_state)
-            train, validation = self._split_rows(X, device)
+            train, validation = Rows(X, device, self._layout), None
+            if self.early_stopping:
+                train, validation = split_rows(
+                    train, self.validation_fraction, self._random_state
+                )
             seed = self._random_state.randint(np.iinfo(np.int32).max)
-            net = self._build_net(loss, device, seed, train[:2])
+            net = self._build_net(loss, train, y, seed)
             if continuing:
                 self._continue_net(net, with_optimizer=incremental)
             self._standardize(net, X, reset=not (continuing and incremental))
@@ -491,67 +523,16 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             self.__dict__ = attributes
             raise
 
-    def _validate_rows(self, X: Any, *, reset: bool, min_rows: int = 1) -> Any:
-        """Return valid rows: float32, or images in the dtype that they have."""
-        if isinstance(X, Tensor):
-            X = X.detach().cpu()
-            X = (X if X.dtype != torch.bfloat16 else X.float()).numpy()
-        n_dimensions = 2 if sparse.issparse(X) else np.ndim(X)
-        checks = {"order": "C", "ensure_min_samples": min_rows}
-        if n_dimensions > 2:
-            X = check_array(X, dtype="numeric", allow_nd=True, **checks)
-            self._check_layout(X.shape[1:], reset=reset)
-            if reset:
-                self.n_features_in_ = int(np.prod(X.shape[1:]))
-                self.__dict__.pop("feature_names_in_", None)
-            return X
-        checks["dtype"] = np.float32 if self.image_shape is None else "numeric"
-        if self.image_shape is None:
-            checks["accept_sparse"] = "csr"
-        with np.errstate(over="ignore"):  # what float32 cannot hold is an error below
-            rows = validate_data(self, X, reset=reset, **checks)
-        self._check_layout(rows.shape[1:], reset=reset)
-        return rows
-
-    def _check_layout(self, row_shape: tuple[int, ...], *, reset: bool) -> None:
-        """Find how rows become images, or compare their shape with the fitted one."""
-        if reset:
-            self._layout = find_layout(row_shape, self.image_shape, self.channel_order)
-            self._row_shape = row_shape
-        elif row_shape != self._row_shape:
-            raise ValueError(
-                f"X has rows of shape {row_shape}, but BCLEmbedder was fitted on rows "
-                f"of shape {self._row_shape}."
-            )
-
     def _rows(self, X: Any) -> Rows:
         return Rows(X, torch.device(self.net_.device), self._layout)
 
-    def _split_rows(self, X: Any, device: torch.device) -> tuple[Rows, Rows | None]:
-        """Split into training rows and, with early stopping, held-out rows."""
-        if not self.early_stopping:
-            return Rows(X, device, self._layout), None
-        n_rows = X.shape[0]
-        n_held_out = int(np.ceil(self.validation_fraction * n_rows))
-        if min(n_held_out, n_rows - n_held_out) < MIN_BATCH_ROWS:
-            raise ValueError(
-                f"'validation_fraction' {self.validation_fraction!r} splits {n_rows} "
-                f"samples into {n_rows - n_held_out} to train on and {n_held_out} to "
-                f"hold out, and both need {MIN_BATCH_ROWS} at least. Change it, give "
-                "more rows or set early_stopping=False."
-            )
-        train, held_out = train_test_split(
-            np.arange(n_rows), test_size=n_held_out, random_state=self._random_state
-        )
-        rows = Rows(X, device, self._layout)
-        return rows.subset(train), rows.subset(held_out)
-
     def _build_net(
-        self, loss: nn.Module, device: torch.device, seed: int, example: Tensor
+        self, loss: nn.Module, rows: Rows, y: ArrayLike | None, seed: int
     ) -> ContrastiveNet:
-        """Return an initialised, untrained net. `example` is a batch of 2 rows."""
+        """Return an initialised, untrained net for some rows."""
+        example = rows[:2]
         augmentation = make_augmentation(self.augmentation, example)
-        with isolated_rng(seed, device):
+        with isolated_rng(seed, rows.device):
             encoder, size = make_encoder(
                 self.encoder,
                 example,
@@ -560,7 +541,16 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             )
             module = ProjectedEncoder(encoder, size, self.projection_size)
         optimizer, settings = make_optimizer(self.optimizer, self.weight_decay)
-        callbacks = list(copy.deepcopy(self.callbacks or []))
+        callbacks = make_alpha_schedule(
+            self.alpha_schedule,
+            loss,
+            rows,
+            y,
+            every=self.alpha_update_epochs,
+            reading=self.alpha_reading,
+            random_state=self._random_state,
+        )
+        callbacks += copy.deepcopy(list(self.callbacks or []))
         if self.early_stopping:
             callbacks.append(
                 EarlyStopping(
@@ -581,7 +571,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             batch_size=self.batch_size,
             callbacks=callbacks,
             train_split=None,
-            device=str(device),
+            device=str(rows.device),
             verbose=int(self.verbose),
             **{f"optimizer__{key}": value for key, value in settings.items()},
         )

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 from tqdm.auto import tqdm  # a dependency of skorch
 
-from sklearn_bcl._images import ImageLayout
 from sklearn_bcl._random import isolated_rng
+from sklearn_bcl._rows import RowBatches, Rows
 from sklearn_bcl.losses import ntxent_loss
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
 
-MIN_BATCH_ROWS = 2  # an anchor needs one other row
 SCORE_BATCH_ROWS = 256
 TRANSFORM_BATCH_ROWS = 1024
 TRANSFORM_BATCH_VALUES = 2**22  # of large images, fewer at a time
@@ -47,89 +43,6 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"'cpu', or install a torch that supports it. {error}"
         ) from error
     return resolved
-
-
-class Rows(Dataset[Tensor]):
-    """Rows to train on or to embed, read a whole batch at a time.
-
-    Dense rows live in one tensor of their own dtype, on `device` if they take at most
-    half of its free memory, else on the host (where the tensor shares the array's
-    memory). Sparse rows stay sparse. Either way a batch is a dense float32 tensor on
-    `device`.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, ...) or CSR matrix of shape (n_samples, n_features)
-    device : torch.device
-    layout : ImageLayout, optional
-        How rows become images, if they do.
-    """
-
-    def __init__(
-        self, X: Any, device: torch.device, layout: ImageLayout | None = None
-    ) -> None:
-        self.device = device
-        self.layout = layout
-        self.data = X if sparse.issparse(X) else _as_tensor(X, device)
-        where = self.data.device if isinstance(self.data, Tensor) else None
-        self.indices = torch.arange(X.shape[0], device=where)
-
-    def subset(self, indices: NDArray[np.intp]) -> Rows:
-        """Return some of the rows, without a copy of the data."""
-        rows = copy.copy(self)
-        rows.indices = self.indices[torch.from_numpy(indices).to(self.indices.device)]
-        return rows
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, positions: Any) -> Tensor:
-        index = self.indices[positions]
-        if isinstance(self.data, Tensor):
-            batch = self.data[index]
-        else:
-            batch = torch.from_numpy(self.data[index.numpy()].toarray())
-        batch = batch.to(self.device, non_blocking=True)
-        return batch.to(torch.float32) if self.layout is None else self.layout(batch)
-
-
-def _as_tensor(X: NDArray[Any], device: torch.device) -> Tensor:
-    with warnings.catch_warnings():
-        # Batches are copies: nothing ever writes to a read-only array or memory map.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
-        data = torch.from_numpy(np.asarray(X))
-    return data.to(device) if _fits(data, device) else data
-
-
-def _fits(data: Tensor, device: torch.device) -> bool:
-    if device.type != "cuda":
-        return device.type == "cpu"
-    free, _ = torch.cuda.mem_get_info(device)
-    return data.nbytes <= free / 2
-
-
-class RowBatches:
-    """Iterate over batches of `Rows`; a tail too short for a loss is dropped."""
-
-    def __init__(
-        self,
-        rows: Rows,
-        batch_size: int,
-        generator: Generator | None = None,
-    ) -> None:
-        self.rows = rows
-        self.batch_size = batch_size
-        self.generator = generator
-
-    def __iter__(self) -> Iterator[Tensor]:
-        order = torch.arange(len(self.rows))
-        if self.generator is not None:
-            order = torch.randperm(len(self.rows), generator=self.generator)
-        # To the data once an epoch, so that no step waits for a copy.
-        order = order.to(self.rows.indices.device)
-        for positions in order.split(self.batch_size):
-            if len(positions) >= MIN_BATCH_ROWS:
-                yield self.rows[positions]
 
 
 class ProjectedEncoder(nn.Module):
@@ -364,8 +277,10 @@ class ContrastiveNet(NeuralNet):
                 total += loss.item() * len(positions)
         return total / len(rows)
 
-    def embed(self, rows: Rows) -> NDArray[np.float32]:
-        """Embed the rows without augmentation and head, in bounded memory."""
+    def embed(self, rows: Rows, *, project: bool = False) -> NDArray[np.float32]:
+        """Embed the rows as they are, without or with the head, in bounded memory."""
+        module = self.module_ if project else self.module_.encoder
+        self._set_training(False)
         parts = []
         with torch.no_grad():
             most = TRANSFORM_BATCH_VALUES // rows[:1].numel() // ROW_MULTIPLE
@@ -373,7 +288,7 @@ class ContrastiveNet(NeuralNet):
             for start in range(0, len(rows), size):
                 batch = rows[start : start + size]
                 padding = batch.new_zeros(-len(batch) % ROW_MULTIPLE, *batch.shape[1:])
-                embedding = self.module_.encoder(torch.cat([batch, padding]))
+                embedding = module(torch.cat([batch, padding]))
                 parts.append(embedding[: len(batch)].float().cpu())
         return torch.cat(parts).numpy()
 

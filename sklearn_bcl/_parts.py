@@ -12,13 +12,16 @@ from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.base import clone
+from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sklearn_bcl._net import Augmentation
 from sklearn_bcl._random import isolated_rng
+from sklearn_bcl._rows import MIN_BATCH_ROWS, Rows
 from sklearn_bcl.augmentations import (
     FeatureCorruption,
     FeatureMasking,
@@ -179,6 +182,25 @@ def make_optimizer(
     if "weight_decay" in inspect.signature(factory).parameters:
         settings = {"weight_decay": weight_decay, **settings}
     return factory, settings
+
+
+def split_rows(
+    rows: Rows, validation_fraction: float, random_state: np.random.RandomState
+) -> tuple[Rows, Rows]:
+    """Split into rows to train on and rows to hold out."""
+    n_held_out = int(np.ceil(validation_fraction * len(rows)))
+    n_left = len(rows) - n_held_out
+    if min(n_held_out, n_left) < MIN_BATCH_ROWS:
+        raise ValueError(
+            f"'validation_fraction' {validation_fraction!r} splits {len(rows)} samples "
+            f"into {n_left} to train on and {n_held_out} to hold out, and both need "
+            f"{MIN_BATCH_ROWS} at least. Change it, give more rows or set "
+            "early_stopping=False."
+        )
+    left, held_out = train_test_split(
+        np.arange(len(rows)), test_size=n_held_out, random_state=random_state
+    )
+    return rows.subset(left), rows.subset(held_out)
 
 
 def _describe(value: object) -> str:

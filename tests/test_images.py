@@ -13,7 +13,7 @@ from sklearn.preprocessing import MinMaxScaler
 from torch import nn
 
 from sklearn_bcl import BCLEmbedder
-from sklearn_bcl._images import ImageLayout, find_layout
+from sklearn_bcl._rows import ImageLayout, find_layout, validate_rows
 from sklearn_bcl.augmentations import ImageAugmentation
 from sklearn_bcl.encoders import ConvNetEncoder, resnet_encoder
 
@@ -193,7 +193,7 @@ def test_every_container_gives_the_same_embedding(gray):
 
 def test_images_are_kept_in_their_dtype(gray):
     embedder = small().fit(gray)
-    rows = embedder._rows(embedder._validate_rows(gray, reset=False))
+    rows = embedder._rows(validate_rows(embedder, gray, reset=False))
     assert rows.data.dtype == torch.uint8
     assert rows.data.data_ptr() == gray.ctypes.data
 

@@ -3,9 +3,8 @@ import pytest
 import torch
 from scipy import sparse
 
-from sklearn_bcl import _net
-from sklearn_bcl._net import RowBatches, Rows
-from sklearn_bcl._random import isolated_rng
+from sklearn_bcl import _rows
+from sklearn_bcl._rows import RowBatches, Rows
 
 CPU = torch.device("cpu")
 
@@ -40,11 +39,11 @@ def test_rows_of_every_container(X):
 
 def test_rows_stay_on_the_host_when_the_device_is_too_small(X, monkeypatch):
     # "meta" stands for an accelerator: it has no memory to speak of.
-    monkeypatch.setattr(_net, "_fits", lambda data, device: False)
+    monkeypatch.setattr(_rows, "_fits", lambda data, device: False)
     rows = Rows(X, torch.device("meta"))
     assert rows.data.device == CPU
     assert rows[:4].device.type == "meta"
-    monkeypatch.setattr(_net, "_fits", lambda data, device: True)
+    monkeypatch.setattr(_rows, "_fits", lambda data, device: True)
     rows = Rows(X, torch.device("meta"))
     assert rows.data.device.type == rows.indices.device.type == "meta"
 
@@ -66,13 +65,3 @@ def test_each_epoch_is_a_permutation(X):
 )
 def test_tail_of_one_row_is_dropped(X, batch_size, sizes):
     assert [len(batch) for batch in RowBatches(Rows(X, CPU), batch_size)] == sizes
-
-
-def test_isolated_rng():
-    state = torch.get_rng_state()
-    draws = []
-    for _ in range(2):
-        with isolated_rng(3, CPU):
-            draws.append(torch.rand(3))
-    assert torch.equal(*draws)
-    assert torch.equal(torch.get_rng_state(), state)
