@@ -1,0 +1,76 @@
+"""Official image data sets, read from disk. Nothing is downloaded."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+DATASETS = ("cifar10", "cifar100", "stl10", "fashion-mnist")
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+
+
+class ImageData(NamedTuple):
+    """Images as uint8, (n, h, w) or (n, c, h, w), and integer labels."""
+
+    unlabelled: np.ndarray
+    X_train: np.ndarray
+    y_train: np.ndarray
+    X_test: np.ndarray
+    y_test: np.ndarray
+
+
+def load(name: str, data_dir: str | None) -> ImageData:
+    """Return a data set from the official files in a folder.
+
+    The rows to learn from without labels are the training images; for STL-10 they are
+    its unlabelled images besides.
+    """
+    if name == "fashion-mnist":
+        folder = Path(data_dir) if data_dir else DEBIAN_FASHION_MNIST
+        X_train, y_train, X_test, y_test = (
+            read_idx(folder, stem)
+            for stem in (
+                "train-images-idx3-ubyte",
+                "train-labels-idx1-ubyte",
+                "t10k-images-idx3-ubyte",
+                "t10k-labels-idx1-ubyte",
+            )
+        )
+        return ImageData(X_train, X_train, y_train, X_test, y_test)
+    if data_dir is None:
+        raise SystemExit(f"--data-dir must name the folder with the files of {name}")
+    from torchvision import datasets  # in the extra "vision"
+
+    if name == "stl10":
+        parts = {
+            split: datasets.STL10(data_dir, split)
+            for split in ("unlabeled", "train", "test")
+        }
+        train, test = parts["train"], parts["test"]
+        unlabelled = np.concatenate([train.data, parts["unlabeled"].data])
+        return ImageData(unlabelled, train.data, train.labels, test.data, test.labels)
+    dataset = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    train, test = dataset(data_dir, train=True), dataset(data_dir, train=False)
+    X_train, X_test = (data.data.transpose(0, 3, 1, 2) for data in (train, test))
+    y_train, y_test = np.array(train.targets), np.array(test.targets)
+    return ImageData(X_train, X_train, y_train, X_test, y_test)
+
+
+def read_idx(folder: Path, stem: str) -> np.ndarray:
+    """Read an idx file of unsigned bytes, plain or gzipped."""
+    for path in (folder / stem, folder / f"{stem}.gz"):
+        if path.exists():
+            content = path.read_bytes()
+            content = gzip.decompress(content) if path.suffix == ".gz" else content
+            n_dimensions = content[3]
+            shape = np.frombuffer(content, ">i4", n_dimensions, offset=4)
+            return np.frombuffer(
+                content, np.uint8, offset=4 + 4 * n_dimensions
+            ).reshape(shape)
+    raise SystemExit(
+        f"No file {stem} or {stem}.gz in {folder}. On Debian, install the package "
+        "dataset-fashion-mnist, or give --data-dir."
+    )
