@@ -1,0 +1,69 @@
+"""Compare the losses under one budget: runs of train.py, a table, paired differences.
+
+    python examples/paper/compare.py --seeds 3 --epochs 5
+
+Arguments that it does not know go to train.py. Each run keeps its results in a folder,
+so that a comparison that is stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+LOSSES = ("simclr", "dcl", "hcl", "bcl")
+
+
+def results_of(output: Path, loss: str, seed: int, extra: list[str]) -> dict:
+    """Run train.py unless its results are there; return the accuracies."""
+    folder = output / f"{loss}-{seed}"
+    command = [sys.executable, str(Path(__file__).with_name("train.py"))]
+    command += ["--loss", loss, "--seed", str(seed), "--output", str(folder), *extra]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    (path,) = folder.glob("*/results.json")
+    return json.loads(path.read_text())["accuracy"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=Path("paper-runs/comparison"))
+    arguments, extra = parser.parse_known_args()
+
+    accuracies = {loss: [] for loss in LOSSES}
+    # Seeds outside: what is there of a comparison that was stopped is balanced.
+    for seed, loss in itertools.product(range(arguments.seeds), LOSSES):
+        accuracies[loss].append(results_of(arguments.output, loss, seed, extra))
+    measures = list(accuracies["bcl"][0])
+    table = {
+        loss: np.array([[run[name] for name in measures] for run in runs])
+        for loss, runs in accuracies.items()
+    }
+    print(f"Mean accuracy ± standard deviation of {arguments.seeds} seeds\n")
+    print("| loss | " + " | ".join(measures) + " |")
+    print("|---|" + "---|" * len(measures))
+    for loss, values in table.items():
+        print(row(loss, values))
+    for loss in LOSSES[:-1]:
+        print(row(f"bcl − {loss}, paired", table["bcl"] - table[loss]))
+
+
+def row(label: str, values: np.ndarray) -> str:
+    spread = (
+        values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
+    )
+    cells = [
+        f"{mean:.4f} ± {deviation:.4f}"
+        for mean, deviation in zip(values.mean(axis=0), spread, strict=True)
+    ]
+    return f"| {label} | " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    main()
