@@ -4,8 +4,8 @@ Importance weights: beta chooses between debiasing and mining
 
 The weight of an unlabelled sample depends on the rank of its score only. At ``beta``
 0.5 the weights only debias: they fall with the rank, the more so the better the
-encoder ranks (``alpha``), since a top rank is then more likely a false negative.
-Above 0.5 they mine hard negatives: they rise with the rank. At ``alpha`` 0.5 the
+encoder ranks (``alpha``), since a top rank is then more likely a false negative. At
+0.9 and 1 they mine hard negatives: they rise with the rank. At ``alpha`` 0.5 the
 encoder tells nothing, and they do so in a straight line. This repeats the second
 numerical experiment of the BCL paper (arXiv:2301.11673).
 """

@@ -114,7 +114,9 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     image_shape : tuple of int or None, default=None
         Shape of one image, ``(h, w)``, ``(c, h, w)`` or ``(h, w, c)``, to which flat
         rows are reshaped. None takes rows as they are: two dimensions of `X` make a
-        table, three or four make images.
+        table, three or four make images. Images may be uint8, and stay so in memory;
+        other dtypes become float32. An encoder fitted on uint8 images sees their
+        pixels divided by 255, one fitted on others as they are.
     channel_order : {"auto", "first", "last"}, default="auto"
         Where the channels of images with three dimensions are. "auto" finds an axis
         of 1, 3 or 4.
@@ -136,6 +138,8 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         the first epoch to `alpha` in the last. "auc" measures it on labelled rows: it
         is the one setting with which labels matter, and needs `y` in `fit`, with -1
         for rows without a label. ``net_.history[:, "alpha"]`` has the values used.
+        Only "constant" goes with `early_stopping`. Each call of `partial_fit` is a
+        schedule of one epoch: "linear" is `alpha` there, "auc" a measurement.
     alpha_reading : {"calibrated", "paper"}, default="calibrated"
         What a measured macro-AUC says of alpha: the model's own relation
         (:func:`~sklearn_bcl.bayes.alpha_from_auc`), or alpha itself, as in the paper.
@@ -197,8 +201,8 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         The trained net: encoder and head in ``net_.module_``, and the history of the
         last call of `fit` or `partial_fit` in ``net_.history``.
     encoder_ : torch.nn.Module
-        The trained encoder, a plain module from float32 rows to embeddings, in
-        evaluation mode.
+        The trained encoder, a plain module in evaluation mode, from float32 rows, or
+        images of shape ``(n, channels, height, width)``, to embeddings.
     n_iter_ : int
         Number of epochs trained, over all warm starts and `partial_fit` calls.
     loss_curve_ : list of float
@@ -363,7 +367,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Parameters
         ----------
         X : {array-like, sparse matrix, torch.Tensor} of shape (n_samples, n_features)
-            Training rows, at least 2.
+            Training rows, at least 2, or images, of three or four dimensions.
         y : array-like of shape (n_samples,), default=None
             Ignored, unless ``alpha_schedule="auc"``: labels, -1 where there is none.
 
@@ -391,7 +395,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Parameters
         ----------
         X : {array-like, sparse matrix, torch.Tensor} of shape (n_samples, n_features)
-            Training rows, at least 2. The more, the better the comparisons: rows of
+            Training rows or images, at least 2. The more, the better the comparisons: rows of
             different calls are never compared.
         y : array-like of shape (n_samples,), default=None
             Ignored, unless ``alpha_schedule="auc"``: labels, -1 where there is none.
@@ -416,7 +420,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Parameters
         ----------
         X : {array-like, sparse matrix, torch.Tensor} of shape (n_samples, n_features)
-            Rows to embed.
+            Rows or images to embed.
 
         Returns
         -------
@@ -447,7 +451,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Parameters
         ----------
         X : {array-like, sparse matrix, torch.Tensor} of shape (n_samples, n_features)
-            Rows to score, at least 2.
+            Rows or images to score, at least 2.
         y : Ignored
             Present for API consistency.
 
@@ -548,6 +552,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             y,
             every=self.alpha_update_epochs,
             reading=self.alpha_reading,
+            early_stopping=self.early_stopping,
             random_state=self._random_state,
         )
         callbacks += copy.deepcopy(list(self.callbacks or []))

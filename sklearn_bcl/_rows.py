@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 MIN_BATCH_ROWS = 2  # an anchor needs one other row
+IMAGE_DTYPES = (np.float32, np.uint8)  # kept; others become float32
 CHANNEL_COUNTS = (1, 3, 4)  # grey, RGB, RGBA: told from heights and widths
 
 
@@ -31,58 +33,71 @@ class ImageLayout:
         ``(h, w)``, ``(c, h, w)`` or ``(h, w, c)``.
     channels_last : bool
         Whether a shape of three means ``(h, w, c)``.
+    divisor : int, default=1
+        What pixels are divided by: 255 if the encoder was fitted on uint8.
     """
 
     shape: tuple[int, ...]
     channels_last: bool
+    divisor: int = 1
 
     @classmethod
-    def infer(cls, shape: Sequence[int], channel_order: str) -> ImageLayout:
+    def infer(
+        cls, shape: Sequence[int], channel_order: str, divisor: int = 1
+    ) -> ImageLayout:
         """Return the layout of images of a shape, or raise ``ValueError``."""
-        shape = tuple(int(size) for size in shape)
-        if len(shape) not in (2, 3) or min(shape) < 1:
+        shape = tuple(shape)
+        if len(shape) not in (2, 3) or not all(
+            isinstance(size, Integral) and size > 0 for size in shape
+        ):
             raise ValueError(
                 "An image must have the shape (h, w), (c, h, w) or (h, w, c). Got "
                 f"{shape}."
             )
         if len(shape) == 2 or channel_order != "auto":
-            return cls(shape, channel_order == "last")
+            return cls(shape, channel_order == "last", divisor)
         first, last = shape[0] in CHANNEL_COUNTS, shape[-1] in CHANNEL_COUNTS
         if first == last:
             raise ValueError(
                 f"It is not clear which axis of images of shape {shape} is that of the "
                 "channels. Set 'channel_order' to 'first' or 'last'."
             )
-        return cls(shape, last)
+        return cls(shape, last, divisor)
 
     def __call__(self, batch: Tensor) -> Tensor:
-        """Return float32 images of shape (n, c, h, w); uint8 becomes [0, 1]."""
+        """Return float32 images of shape (n, c, h, w)."""
         images = batch.reshape(-1, *self.shape)
         if len(self.shape) == 2:
             images = images.unsqueeze(1)
         elif self.channels_last:
             images = images.movedim(-1, 1)
         images = images.to(torch.float32)
-        return images / 255 if batch.dtype == torch.uint8 else images
+        return images if self.divisor == 1 else images / self.divisor
 
 
 def find_layout(
-    row_shape: tuple[int, ...], image_shape: Sequence[int] | None, channel_order: str
+    X: NDArray[Any], image_shape: Sequence[int] | None, channel_order: str
 ) -> ImageLayout | None:
-    """Return how rows of a shape become images; None if they are rows of a table."""
-    if image_shape is None:
-        return ImageLayout.infer(row_shape, channel_order) if row_shape[1:] else None
-    layout = ImageLayout.infer(image_shape, channel_order)
-    if math.prod(layout.shape) != math.prod(row_shape):
+    """Return how rows become images; None if they are rows of a table."""
+    row_shape = X.shape[1:]
+    if image_shape is None and len(row_shape) == 1:
+        return None
+    layout = ImageLayout.infer(
+        row_shape if image_shape is None else image_shape,
+        channel_order,
+        divisor=255 if X.dtype == np.uint8 else 1,
+    )
+    fits = math.prod(layout.shape) == math.prod(row_shape)
+    if not fits or (len(row_shape) > 1 and layout.shape != row_shape):
         raise ValueError(
-            f"'image_shape' {image_shape!r} has {math.prod(layout.shape)} values, and "
-            f"rows of X have {math.prod(row_shape)}, in the shape {row_shape}."
+            f"'image_shape' {image_shape!r} does not fit rows of shape {row_shape}: "
+            "it must have as many values as flat rows, and be the shape of images."
         )
     return layout
 
 
 def validate_rows(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> Any:
-    """Return valid rows: float32, or images in the dtype that they have.
+    """Return valid rows: float32, or images that stay uint8.
 
     As `sklearn.utils.validation.validate_data`, it also sets or compares what the
     estimator knows of the rows: their number of features, its `_row_shape`, and the
@@ -93,18 +108,22 @@ def validate_rows(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> 
         X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
     checks: dict[str, Any] = {"order": "C", "ensure_min_samples": min_rows}
     n_dimensions = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
-    if n_dimensions > 2:
-        X = check_array(X, dtype="numeric", allow_nd=True, **checks)
-    elif estimator.image_shape is not None:
-        X = validate_data(estimator, X, reset=reset, dtype="numeric", **checks)
-    else:
-        checks |= {"dtype": np.float32, "accept_sparse": "csr"}
-        with np.errstate(over="ignore"):  # what float32 cannot hold is an error below
+    flat_images = (
+        estimator.image_shape is not None if reset else estimator._layout is not None
+    )
+    with np.errstate(over="ignore"):  # what float32 cannot hold is an error below
+        if n_dimensions > 2:
+            checks |= {"dtype": IMAGE_DTYPES, "allow_nd": True}
+            X = check_array(X, **checks)
+        elif flat_images:
+            X = validate_data(estimator, X, reset=reset, dtype=IMAGE_DTYPES, **checks)
+        else:
+            checks |= {"dtype": np.float32, "accept_sparse": "csr"}
             X = validate_data(estimator, X, reset=reset, **checks)
     row_shape = X.shape[1:]
     if reset:
         estimator._layout = find_layout(
-            row_shape, estimator.image_shape, estimator.channel_order
+            X, estimator.image_shape, estimator.channel_order
         )
         estimator._row_shape = row_shape
         if n_dimensions > 2:

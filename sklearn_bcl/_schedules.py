@@ -33,6 +33,13 @@ class AlphaSchedule(Callback):
         net.history.record("alpha", net.criterion_.alpha)
 
 
+class ConstantAlpha(AlphaSchedule):
+    """Leave alpha as it is."""
+
+    def alpha_at(self, epoch: int, net: ContrastiveNet) -> float:
+        return float(net.criterion_.alpha)
+
+
 class LinearAlpha(AlphaSchedule):
     """Raise alpha from 0.5 in the first epoch to `final` in the last.
 
@@ -95,18 +102,27 @@ def make_alpha_schedule(
     *,
     every: int,
     reading: Literal["calibrated", "paper"],
+    early_stopping: bool,
     random_state: np.random.RandomState,
 ) -> list[Callback]:
-    """Return the callback that changes alpha, if one does.
+    """Return the callback that sets alpha, if the loss has one.
 
     `y` has the labels of the array that `rows` are taken from.
     """
-    if schedule == "constant":
-        return []
     if not isinstance(loss, BCLLoss):
+        if schedule == "constant":
+            return []
         raise ValueError(
             f"'alpha_schedule' {schedule!r} needs loss='bcl' or a BCLLoss. Got {loss}; "
             "use 'constant' with other losses."
+        )
+    if schedule == "constant":
+        return [ConstantAlpha()]
+    if early_stopping:
+        raise ValueError(
+            f"'alpha_schedule' {schedule!r} does not go with early_stopping=True: "
+            "held-out losses at different alphas cannot be compared. Use 'constant', "
+            "or early_stopping=False."
         )
     if schedule == "linear":
         return [LinearAlpha(loss.alpha)]
@@ -118,7 +134,8 @@ def make_alpha_schedule(
     labels = column_or_1d(y)
     check_consistent_length(rows.data, labels)
     labels = labels[rows.indices.cpu().numpy()]
-    labelled = np.flatnonzero(labels != -1)
+    # An array of -1 and strings has the string "-1".
+    labelled = np.flatnonzero((labels != -1) & (labels.astype(str) != "-1"))
     classes, counts = np.unique(labels[labelled], return_counts=True)
     if len(classes) < 2 or counts.max() < 2:
         raise ValueError(

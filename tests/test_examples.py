@@ -27,7 +27,7 @@ def test_paper_protocol_resumes(tmp_path, monkeypatch, capsys):
     train = importlib.import_module("train")
     monkeypatch.setattr(train, "LABEL_DRAWS", 1)
     command = ["train.py", "--dataset", "fashion-mnist", "--data-dir", str(tmp_path)]
-    command += ["--encoder", "mlp", "--alpha-schedule", "auc", "--epochs", "1"]
+    command += ["--alpha-schedule", "auc", "--epochs", "1"]
     monkeypatch.setattr(sys, "argv", [*command, "--output", str(tmp_path / "runs")])
 
     train.main()

@@ -13,7 +13,7 @@ from sklearn.preprocessing import MinMaxScaler
 from torch import nn
 
 from sklearn_bcl import BCLEmbedder
-from sklearn_bcl._rows import ImageLayout, find_layout, validate_rows
+from sklearn_bcl._rows import find_layout, validate_rows
 from sklearn_bcl.augmentations import ImageAugmentation
 from sklearn_bcl.encoders import ConvNetEncoder, resnet_encoder
 
@@ -60,7 +60,7 @@ def gray():
 )
 def test_layout(shape, order, result):
     images = torch.arange(2 * np.prod(shape)).reshape(2, *shape).to(torch.float64)
-    layout = find_layout(shape, None, order)
+    layout = find_layout(images.numpy(), None, order)
     batch = layout(images)
     assert batch.shape == (2, *result)
     assert batch.dtype == torch.float32
@@ -71,9 +71,12 @@ def test_layout(shape, order, result):
 
 def test_uint8_becomes_the_unit_interval():
     batch = torch.tensor([[[0, 51], [102, 255]]], dtype=torch.uint8)
-    layout = ImageLayout.infer((2, 2), "auto")
-    assert_allclose(layout(batch)[0, 0], [[0, 0.2], [0.4, 1]])
-    assert_allclose(layout(batch.float())[0, 0], [[0, 51], [102, 255]])
+    layout = find_layout(batch.numpy(), None, "auto")
+    # A property of the fit: the same pixels in another dtype mean the same.
+    for same in (batch, batch.float(), batch.long()):
+        assert_allclose(layout(same)[0, 0], [[0, 0.2], [0.4, 1]])
+    layout = find_layout(batch.float().numpy(), None, "auto")
+    assert_allclose(layout(batch)[0, 0], [[0, 51], [102, 255]])
 
 
 @pytest.mark.parametrize(
@@ -82,13 +85,15 @@ def test_uint8_becomes_the_unit_interval():
         ((3, 12, 3), None, "'channel_order' to 'first' or 'last'"),
         ((5, 12, 10), None, "not clear which axis"),
         ((2, 3, 12, 10), None, r"\(h, w\), \(c, h, w\) or \(h, w, c\)"),
-        ((120,), (12, 11), r"'image_shape' \(12, 11\) has 132 values.*have 120"),
+        ((120,), (12, 11), r"'image_shape' \(12, 11\) does not fit rows of shape"),
+        ((12, 10, 3), (3, 12, 10), r"'image_shape' \(3, 12, 10\) does not fit"),
+        ((120,), (12.0, 10), "An image must have the shape"),
         ((120,), (120,), "An image must have the shape"),
     ],
 )
 def test_invalid_layouts(row_shape, image_shape, match):
     with pytest.raises(ValueError, match=match):
-        find_layout(row_shape, image_shape, "auto")
+        find_layout(np.zeros((2, *row_shape)), image_shape, "auto")
 
 
 # Encoders
@@ -196,6 +201,15 @@ def test_images_are_kept_in_their_dtype(gray):
     rows = embedder._rows(validate_rows(embedder, gray, reset=False))
     assert rows.data.dtype == torch.uint8
     assert rows.data.data_ptr() == gray.ctypes.data
+
+
+def test_transform_in_another_dtype(gray):
+    embedder = small().fit(gray)
+    expected = embedder.transform(gray)
+    for dtype in (np.int64, np.float32, np.float64, ">u2", ">f4"):
+        assert_allclose(embedder.transform(gray.astype(dtype)), expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="infinity"):
+        embedder.transform(gray * 1e300)
 
 
 def test_fitted_attributes(gray):

@@ -61,6 +61,19 @@ def test_auc(data, reading):
     assert_allclose(used_alphas(embedder), [expected], rtol=1e-4)
 
 
+def test_constant_is_recorded_too(data):
+    X, _ = data
+    assert used_alphas(small(alpha=0.8).fit(X)) == [0.8] * 5
+
+
+def test_string_labels(data):
+    X, y = data
+    y[:150] = -1
+    names = np.array([f"digit {label}" if label >= 0 else "-1" for label in y])
+    embedding = small(alpha_schedule="auc").fit_transform(X, y)
+    assert_array_equal(small(alpha_schedule="auc").fit_transform(X, names), embedding)
+
+
 def test_labels_matter_only_with_auc(data):
     X, y = data
     other = np.roll(y, 1)
@@ -75,11 +88,10 @@ def test_labels_matter_only_with_auc(data):
     )
 
 
-def test_held_out_rows_and_pickles(data):
+def test_a_pickle_holds_no_labels(data):
     X, y = data
-    embedder = small(alpha_schedule="auc", early_stopping=True).fit(X, y)
-    size = len(pickle.dumps(embedder))
-    half = small(alpha_schedule="auc", early_stopping=True).fit(X[:150], y[:150])
+    size = len(pickle.dumps(small(alpha_schedule="auc").fit(X, y)))
+    half = small(alpha_schedule="auc").fit(X[:150], y[:150])
     assert size - len(pickle.dumps(half)) < 3000  # neither rows nor labels
 
 
@@ -90,6 +102,7 @@ def test_held_out_rows_and_pickles(data):
         ({"alpha_schedule": "auc"}, -np.ones(300), "labels of two classes"),
         ({"alpha_schedule": "auc"}, np.arange(300), "two rows of one of them"),
         ({"alpha_schedule": "auc"}, np.arange(9), "inconsistent numbers of samples"),
+        ({"alpha_schedule": "linear", "early_stopping": True}, None, "cannot be comp"),
         ({"alpha_schedule": "linear", "loss": "simclr"}, None, "needs loss='bcl'"),
     ],
 )

@@ -22,7 +22,8 @@ LOSSES = ("simclr", "dcl", "hcl", "bcl")
 
 def results_of(output: Path, loss: str, seed: int, extra: list[str]) -> dict:
     """Run train.py unless its results are there; return the accuracies."""
-    folder = output / f"{loss}-{seed}"
+    settings = "".join(extra).replace("/", "-") or "default"
+    folder = output / settings / f"{loss}-{seed}"
     command = [sys.executable, str(Path(__file__).with_name("train.py"))]
     command += ["--loss", loss, "--seed", str(seed), "--output", str(folder), *extra]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -31,7 +32,9 @@ def results_of(output: Path, loss: str, seed: int, extra: list[str]) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], allow_abbrev=False
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--output", type=Path, default=Path("paper-runs/comparison"))
     arguments, extra = parser.parse_known_args()

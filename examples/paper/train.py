@@ -53,7 +53,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--alpha-schedule", choices=("constant", "linear", "auc"), default="constant"
     )
-    parser.add_argument("--encoder", choices=("mlp", "convnet", "resnet18", "resnet50"))
+    encoders = ("auto", "mlp", "convnet", "resnet18", "resnet50")
+    parser.add_argument("--encoder", choices=encoders, default="auto")
     parser.add_argument("--crop-scale", type=float, default=0.2)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=256)
@@ -137,12 +138,16 @@ def evaluate(embedder: BCLEmbedder, data: ImageData) -> dict[str, float]:
     arguments = (Z_train, data.y_train, Z_test, data.y_test)
     results = {}
     for n_labels in (100, 1000):
+        if n_labels >= len(data.y_train):  # with --images
+            continue
         scores = [probe(*arguments, n_labels, draw) for draw in range(LABEL_DRAWS)]
         results[f"linear, {n_labels} labels"] = float(np.mean(scores))
     results["linear, all labels"] = probe(*arguments, None, 0)
     knn = make_pipeline(
         Normalizer(),
-        KNeighborsClassifier(200, weights=cosine_weights, algorithm="brute"),
+        KNeighborsClassifier(
+            min(200, len(data.y_train)), weights=cosine_weights, algorithm="brute"
+        ),
     )
     results["kNN, all labels"] = knn.fit(Z_train, data.y_train).score(
         Z_test, data.y_test
