@@ -395,8 +395,8 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Parameters
         ----------
         X : {array-like, sparse matrix, torch.Tensor} of shape (n_samples, n_features)
-            Training rows or images, at least 2. The more, the better the comparisons: rows of
-            different calls are never compared.
+            Training rows or images, at least 2. The more, the better the comparisons:
+            rows of different calls are never compared.
         y : array-like of shape (n_samples,), default=None
             Ignored, unless ``alpha_schedule="auc"``: labels, -1 where there is none.
 
