@@ -56,10 +56,17 @@ __all__ = ["BCLEmbedder"]
 
 SCORE_TEMPERATURE = 0.5
 STATISTICS_BATCH_ROWS = 8192
+AUTO_EPOCHS = (10, 100)  # at least, at most
+AUTO_ROWS_SHOWN = 2_400_000
 
 
 # What `X` may be; sparse matrices and DataFrames are array-like to NumPy's hints.
 Table = ArrayLike | Tensor
+
+
+def _auto_epochs(n_rows: int) -> int:
+    """Return the number of epochs of ``max_epochs="auto"``."""
+    return int(np.clip(-(-AUTO_ROWS_SHOWN // n_rows), *AUTO_EPOCHS))
 
 
 def _trains_single_epochs(embedder: BCLEmbedder) -> bool:
@@ -164,8 +171,10 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Rows in a batch. Each is compared with all others of its batch. If there are
         fewer training rows, all of them make one batch; a last batch of one row is
         left out.
-    max_epochs : int, default=100
-        Number of passes over the training rows, at most.
+    max_epochs : int or "auto", default="auto"
+        Number of passes over the training rows, at most. "auto" is 100 for up to
+        24,000 rows, and for more rows as many as show 2,400,000, but at least 10:
+        40 for 60,000 rows.
     early_stopping : bool, default=False
         Whether to hold out rows and stop when the loss on them no longer improves.
         The encoder of the last epoch that improved it is kept.
@@ -277,7 +286,10 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "batch_size": [Interval(Integral, MIN_BATCH_ROWS, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
@@ -319,7 +331,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             Literal["adam", "adamw", "sgd"] | Callable[..., torch.optim.Optimizer]
         ) = "adam",
         batch_size: int = 256,
-        max_epochs: int = 100,
+        max_epochs: int | Literal["auto"] = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -480,7 +492,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         X: Table,
         y: ArrayLike | None,
         *,
-        max_epochs: int,
+        max_epochs: int | Literal["auto"],
         incremental: bool = False,
     ) -> BCLEmbedder:
         with self._unchanged_on_error():
@@ -507,8 +519,9 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             if continuing:
                 self._continue_net(net, with_optimizer=incremental)
             self._standardize(net, X, reset=not (continuing and incremental))
+            epochs = _auto_epochs(len(train)) if max_epochs == "auto" else max_epochs
             interrupted = net.fit_rows(
-                train, epochs=max_epochs, seed=seed, validation_rows=validation
+                train, epochs=epochs, seed=seed, validation_rows=validation
             )
             if interrupted and not net.history:
                 raise KeyboardInterrupt

@@ -135,7 +135,7 @@ class ImageAugmentation(BaseEstimator):
 
     Parameters
     ----------
-    crop_scale : float in (0, 1], default=0.2
+    crop_scale : float in (0, 1], default=0.4
         Least share of an image's area that a crop keeps, before it is resized to the
         size of the image. 1 leaves images as they are.
     flip : float in [0, 1], default=0.5
@@ -169,7 +169,7 @@ class ImageAugmentation(BaseEstimator):
 
     def __init__(
         self,
-        crop_scale: float = 0.2,
+        crop_scale: float = 0.4,
         flip: float = 0.5,
         jitter: float = 0.4,
         grayscale: float = 0.2,
@@ -215,15 +215,8 @@ class ImageAugmentation(BaseEstimator):
         if self.flip:
             operations.append(K.RandomHorizontalFlip(p=self.flip))
         if self.jitter:
-            factors = (1 - self.jitter, 1 + self.jitter)
-            operations += (
-                [K.ColorJitter(*[self.jitter] * 3, self.jitter / 4, p=0.8)]
-                if n_channels == 3
-                else [
-                    K.RandomBrightness(factors, p=0.8),
-                    K.RandomContrast(factors, p=0.8),
-                ]
-            )
+            colors = (self.jitter, self.jitter / 4) if n_channels == 3 else (0.0, 0.0)
+            operations.append(K.ColorJitter(self.jitter, self.jitter, *colors, p=0.8))
         if self.grayscale and n_channels == 3:
             operations.append(K.RandomGrayscale(p=self.grayscale))
         if self.blur:

@@ -118,14 +118,17 @@ class ConvNetEncoder(nn.Module):
     """Small convolutional network for images, quick on a CPU.
 
     Blocks of a 3x3 convolution, batch normalisation and ReLU, of which all but the
-    first halve the resolution, then the mean over all positions.
+    last halve the resolution, then means over the four quarters of the image, so that
+    the embedding knows roughly where things are.
 
     Parameters
     ----------
     n_channels : int
         Number of channels of the images.
     n_components : int
-        Size of the embedding: the channels of the last block.
+        Size of the embedding. Multiples of 4 from 64 on are the quarters of a fourth
+        as many channels. Other sizes are as many channels, averaged over the whole
+        image.
     widths : sequence of int, default=(32, 64, 128)
         Numbers of channels of the blocks before the last.
 
@@ -133,8 +136,8 @@ class ConvNetEncoder(nn.Module):
     --------
     >>> import torch
     >>> from sklearn_bcl.encoders import ConvNetEncoder
-    >>> ConvNetEncoder(1, 16)(torch.zeros(5, 1, 28, 28)).shape
-    torch.Size([5, 16])
+    >>> ConvNetEncoder(1, 64)(torch.zeros(5, 1, 28, 28)).shape
+    torch.Size([5, 64])
     """
 
     def __init__(
@@ -144,21 +147,24 @@ class ConvNetEncoder(nn.Module):
         widths: Sequence[int] = (32, 64, 128),
     ) -> None:
         super().__init__()
+        grid = 2 if n_components >= 64 and n_components % 4 == 0 else 1
+        sizes = [n_channels, *widths, n_components // grid**2]
+        strides = [2] * len(widths) + [1]
         blocks: list[nn.Module] = []
-        for size_in, size_out in pairwise([n_channels, *widths, n_components]):
-            stride = 2 if blocks else 1
+        for (size_in, size_out), stride in zip(pairwise(sizes), strides, strict=True):
             blocks += [
                 nn.Conv2d(size_in, size_out, 3, stride, padding=1, bias=False),
                 nn.BatchNorm2d(size_out),
                 nn.ReLU(),
             ]
         self.blocks = nn.Sequential(*blocks)
+        self.pool = nn.AdaptiveAvgPool2d(grid)
         self.to(memory_format=torch.channels_last)  # the faster layout on CPUs
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(n, n_channels, height, width)`` to ``(n, n_components)``."""
         x = x.contiguous(memory_format=torch.channels_last)
-        embedding: Tensor = self.blocks(x).mean(dim=(2, 3))
+        embedding: Tensor = self.pool(self.blocks(x)).flatten(1)
         return embedding
 
 

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -16,6 +17,12 @@ def golden():
 @pytest.fixture(scope="session")
 def digits():
     return load_digits(return_X_y=True)
+
+
+@pytest.fixture(scope="session")
+def X():
+    """Rows of a table without structure; tests must not change them."""
+    return np.random.RandomState(0).normal(size=(100, 5)).astype(np.float32)
 
 
 @pytest.fixture

@@ -101,8 +101,10 @@ def test_invalid_layouts(row_shape, image_shape, match):
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (2, 5, 9)])
 def test_convnet(shape):
-    encoder = ConvNetEncoder(shape[0], 16, widths=(4, 8))
-    assert encoder(torch.rand(3, *shape)).shape == (3, 16)
+    for size in (1, 16, 64, 66, 100):
+        encoder = ConvNetEncoder(shape[0], size, widths=(4, 8))
+        assert encoder(torch.rand(3, *shape)).shape == (3, size)
+        assert encoder.pool.output_size == (2 if size in (64, 100) else 1)
 
 
 @pytest.mark.parametrize(("name", "size"), [("resnet18", 512), ("resnet50", 2048)])
@@ -165,6 +167,20 @@ def test_single_operations():
     assert_allclose(flipped, x.flip(3), atol=1e-6)
     gray = ImageAugmentation(**{**off, "grayscale": 1})(x, seeded())
     assert_allclose(gray[:, 0], gray[:, 2], atol=1e-6)
+
+
+def test_jitter_of_grey_images_is_that_of_colours():
+    """Brightness and contrast multiply, as torchvision's do: black stays black."""
+    x = torch.rand(200, 1, 4, 4, generator=seeded())
+    x[:, :, 0] = 0
+    view = ImageAugmentation(crop_scale=1, flip=0, jitter=0.8, grayscale=0, blur=0)(
+        x, seeded()
+    )
+    means, means_before = view.mean(dim=(1, 2, 3)), x.mean(dim=(1, 2, 3))
+    assert (means < 0.5 * means_before).any()
+    assert (means > 1.2 * means_before).any()
+    unchanged = (view == x).flatten(1).all(dim=1).float().mean()
+    assert 0.1 < unchanged < 0.3  # applied with probability 0.8
 
 
 @pytest.mark.parametrize(

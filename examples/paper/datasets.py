@@ -1,4 +1,8 @@
-"""Official image data sets, read from disk. Nothing is downloaded."""
+"""Official image data sets, read from disk.
+
+Fashion-MNIST comes from OpenML where its files are not there; nothing else is ever
+downloaded.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.datasets import fetch_openml
 
 DATASETS = ("cifar10", "cifar100", "stl10", "fashion-mnist")
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -30,6 +35,9 @@ def load(name: str, data_dir: str | None) -> ImageData:
     """
     if name == "fashion-mnist":
         folder = Path(data_dir) if data_dir else DEBIAN_FASHION_MNIST
+        if data_dir is None and not folder.exists():
+            return fetch_fashion_mnist()
+        print(f"Fashion-MNIST from {folder}")
         X_train, y_train, X_test, y_test = (
             read_idx(folder, stem)
             for stem in (
@@ -59,6 +67,14 @@ def load(name: str, data_dir: str | None) -> ImageData:
     return ImageData(X_train, X_train, y_train, X_test, y_test)
 
 
+def fetch_fashion_mnist() -> ImageData:
+    """Return Fashion-MNIST from OpenML: downloaded once, then from a cache."""
+    print("Fashion-MNIST from OpenML")
+    X, y = fetch_openml("Fashion-MNIST", version=1, return_X_y=True, as_frame=False)
+    X, y = X.astype(np.uint8).reshape(-1, 28, 28), y.astype(np.uint8)
+    return ImageData(X[:60000], X[:60000], y[:60000], X[60000:], y[60000:])
+
+
 def read_idx(folder: Path, stem: str) -> np.ndarray:
     """Read an idx file of unsigned bytes, plain or gzipped."""
     for path in (folder / stem, folder / f"{stem}.gz"):
@@ -71,6 +87,6 @@ def read_idx(folder: Path, stem: str) -> np.ndarray:
                 content, np.uint8, offset=4 + 4 * n_dimensions
             ).reshape(shape)
     raise SystemExit(
-        f"No file {stem} or {stem}.gz in {folder}. On Debian, install the package "
-        "dataset-fashion-mnist, or give --data-dir."
+        f"No file {stem} or {stem}.gz in {folder}. On Debian, the package "
+        "dataset-fashion-mnist has them."
     )

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from datasets import DATASETS, ImageData, load
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
@@ -55,7 +55,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     encoders = ("auto", "mlp", "convnet", "resnet18", "resnet50")
     parser.add_argument("--encoder", choices=encoders, default="auto")
-    parser.add_argument("--crop-scale", type=float, default=0.2)
+    parser.add_argument("--crop-scale", type=float, default=0.4)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)
@@ -118,12 +118,18 @@ def train(arguments: argparse.Namespace, data: ImageData, folder: Path) -> BCLEm
 
 
 def probe(Z_train, y_train, Z_test, y_test, n_labels: int | None, draw: int) -> float:
-    """Return the accuracy of logistic regression on some labels."""
+    """Return the accuracy of logistic regression on some labels.
+
+    With few labels, its strength of regularisation is chosen by cross-validation on
+    them.
+    """
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     if n_labels is not None:
         Z_train, _, y_train, _ = train_test_split(
             Z_train, y_train, train_size=n_labels, stratify=y_train, random_state=draw
         )
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        grid = {"logisticregression__C": [0.001, 0.01, 0.1, 1]}
+        classifier = GridSearchCV(classifier, grid, cv=5)
     return classifier.fit(Z_train, y_train).score(Z_test, y_test)
 
 

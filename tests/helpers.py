@@ -1,0 +1,25 @@
+"""Small estimators and what tests of them share."""
+
+import torch
+
+from sklearn_bcl import BCLEmbedder
+
+
+def small(**params):
+    defaults = {
+        "n_components": 8,
+        "hidden_layer_sizes": (16,),
+        "projection_size": 8,
+        "batch_size": 32,
+        "max_epochs": 3,
+        "random_state": 0,
+    }
+    return BCLEmbedder(**{**defaults, **params})
+
+
+def weights(module):
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def noise(x, generator):
+    return x + 0.1 * torch.randn(x.shape, generator=generator, device=x.device)

@@ -1,0 +1,192 @@
+"""How long fits train, and how they go on, stop early or are interrupted."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from helpers import noise, small, weights
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import EarlyStopping
+from torch import nn
+
+from sklearn_bcl import BCLEmbedder
+
+
+def test_epochs_follow_the_number_of_rows(X, monkeypatch):
+    monkeypatch.setattr("sklearn_bcl._embedder.AUTO_ROWS_SHOWN", 1001)
+    assert small(max_epochs="auto").fit(X).n_iter_ == 11
+    assert small(max_epochs="auto").fit(np.tile(X, (2, 1))).n_iter_ == 10  # at least
+    assert small(max_epochs="auto").fit(X[:10]).n_iter_ == 100  # at most
+    assert small(max_epochs="auto").partial_fit(X).n_iter_ == 1
+    assert BCLEmbedder().max_epochs == "auto"
+
+
+def test_partial_fit(X):
+    embedder = small()
+    for start in (0, 50):
+        embedder.partial_fit(X[start : start + 50])
+    assert embedder.n_iter_ == len(embedder.loss_curve_) == 2
+    assert_allclose(embedder.encoder_.standardize.mean, X.mean(axis=0), atol=1e-6)
+    assert_allclose(embedder.encoder_.standardize.scale, X.std(axis=0), rtol=1e-5)
+    again = small()
+    for start in (0, 50):
+        again.partial_fit(X[start : start + 50])
+    assert_array_equal(again.transform(X), embedder.transform(X))
+    # Pickled in between, it goes on as if nothing had happened.
+    again = pickle.loads(pickle.dumps(small().partial_fit(X[:50])))
+    assert_array_equal(again.partial_fit(X[50:]).transform(X), embedder.transform(X))
+
+
+def test_failed_partial_fit_loses_nothing(X):
+    embedder = small(verbose=1).partial_fit(X)
+    expected = embedder.transform(X)
+    embedder.set_params(augmentation=Fail(at_call=4))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        embedder.partial_fit(X + 1)
+    assert_array_equal(embedder.transform(X), expected)
+    pickle.dumps(embedder)
+    embedder.set_params(augmentation="corruption").partial_fit(X)
+    assert embedder.n_iter_ == 2
+
+
+def test_partial_fit_keeps_the_state_of_the_optimizer(X):
+    # Adam's first step has the size of the learning rate; a restart would repeat it.
+    embedder = small().partial_fit(X)
+    (state, *_) = embedder.net_.optimizer_.state.values()
+    steps = state["step"].item()
+    embedder.set_params(learning_rate=0.01).partial_fit(X)
+    (state, *_) = embedder.net_.optimizer_.state.values()
+    assert state["step"].item() == 2 * steps
+    assert embedder.net_.optimizer_.param_groups[0]["lr"] == 0.01
+
+
+def test_partial_fit_on_dense_then_sparse_rows(X):
+    embedder = small()
+    embedder.partial_fit(X).partial_fit(sparse.csr_array(X)).partial_fit(X)
+    assert_allclose(embedder.encoder_.standardize.scale, X.std(axis=0), rtol=1e-5)
+
+
+def test_partial_fit_cannot_stop_early(X):
+    assert not hasattr(small(early_stopping=True), "partial_fit")
+    with pytest.raises(AttributeError) as info:
+        small(early_stopping=True).partial_fit(X)
+    assert "early_stopping=False" in str(info.value.__cause__)
+
+
+def test_warm_start(X):
+    embedder = small(warm_start=True).fit(X)
+    before = weights(embedder.encoder_)
+    embedder.set_params(learning_rate=1e-9).fit(X)
+    assert embedder.n_iter_ == len(embedder.loss_curve_) == 6
+    for key, value in embedder.encoder_.state_dict().items():
+        assert_allclose(value, before[key], atol=1e-6)
+    cold = small().fit(X).fit(X)
+    assert cold.n_iter_ == 3
+    assert_array_equal(cold.transform(X), small().fit_transform(X))
+
+
+def test_warm_start_keeps_a_trained_loss(X):
+    class LearnedScale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.zeros(()))
+
+        def forward(self, z1, z2):
+            return ((z1 * z2).sum(1) * self.scale).mean()
+
+    embedder = small(loss=LearnedScale(), warm_start=True).fit(X)
+    scale = embedder.net_.criterion_.scale.item()
+    embedder.set_params(learning_rate=1e-9).fit(X)
+    assert_allclose(embedder.net_.criterion_.scale.item(), scale, rtol=1e-3)
+
+
+def test_warm_start_with_another_network_is_an_error(X):
+    embedder = small(warm_start=True).fit(X)
+    embedder.set_params(n_components=9)
+    with pytest.raises(ValueError, match=r"A warm start.*need.*'n_components'"):
+        embedder.fit(X)
+    assert embedder.transform(X).shape == (100, 8)
+
+
+def test_early_stopping(X):
+    embedder = small(
+        early_stopping=True, max_epochs=500, n_iter_no_change=3, learning_rate=0.01
+    ).fit(X)
+    curve = embedder.validation_loss_curve_
+    assert embedder.n_iter_ == len(curve) == len(embedder.loss_curve_) < 500
+    assert min(curve) not in curve[-3:]
+    # The best epoch's encoder is kept: as if training had ended there.
+    best = int(np.argmin(curve)) + 1
+    until_best = clone(embedder).set_params(max_epochs=best, n_iter_no_change=500)
+    assert_array_equal(until_best.fit_transform(X), embedder.transform(X))
+
+
+def test_user_s_early_stopping_is_a_normal_end(X):
+    stop = EarlyStopping(monitor="train_loss", patience=2, threshold=1.0)
+    embedder = small(callbacks=[stop], max_epochs=50).fit(X)
+    assert embedder.n_iter_ < 50
+
+
+def test_early_stopping_may_change_between_fits(X):
+    embedder = small(warm_start=True).fit(X)
+    embedder.set_params(early_stopping=True).fit(X)
+    assert embedder.n_iter_ == len(embedder.loss_curve_) == 6
+    assert len(embedder.validation_loss_curve_) == 3
+    embedder.set_params(early_stopping=False).partial_fit(X)
+    assert embedder.n_iter_ == 7
+    embedder.set_params(warm_start=False).fit(X)
+    assert embedder.n_iter_ == 3
+    assert not hasattr(embedder, "validation_loss_curve_")
+
+
+class Fail:
+    """An augmentation that fails at a call, as a full GPU might."""
+
+    def __init__(self, at_call):
+        self.calls = 0
+        self.at_call = at_call
+
+    def __call__(self, x, generator):
+        self.calls += 1
+        if self.calls == self.at_call:
+            raise RuntimeError("out of memory")
+        return noise(x, generator)
+
+
+class Interrupt:
+    """An augmentation that plays a user who presses Ctrl-C."""
+
+    def __init__(self, at_call):
+        self.calls = 0
+        self.at_call = at_call
+
+    def __call__(self, x, generator):
+        self.calls += 1
+        if self.calls == self.at_call:
+            raise KeyboardInterrupt
+        return noise(x, generator)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_interrupt_is_raised_and_keeps_whole_epochs(X, early_stopping):
+    embedder = small(augmentation=Interrupt(22), early_stopping=early_stopping)
+    with pytest.raises(KeyboardInterrupt):
+        embedder.fit(X)
+    assert embedder.n_iter_ == len(embedder.loss_curve_) == 2
+    assert embedder.transform(X).shape == (100, 8)
+    pickle.dumps(embedder)
+
+
+def test_interrupt_in_the_first_epoch_loses_nothing(X):
+    embedder = small().fit(X)
+    expected = embedder.transform(X)
+    embedder.set_params(augmentation=Interrupt(4))
+    with pytest.raises(KeyboardInterrupt):
+        embedder.fit(X)
+    assert_array_equal(embedder.transform(X), expected)
+    with pytest.raises(KeyboardInterrupt):
+        GridSearchCV(embedder, {"tau_plus": [0.1, 0.2]}, cv=2).fit(X)
