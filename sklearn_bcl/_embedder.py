@@ -57,15 +57,17 @@ __all__ = ["BCLEmbedder"]
 SCORE_TEMPERATURE = 0.5
 STATISTICS_BATCH_ROWS = 8192
 AUTO_EPOCHS = (10, 100)  # at least, at most
-AUTO_ROWS_SHOWN = 2_400_000
+AUTO_ROWS_SHOWN = 1_800_000
 
 
 # What `X` may be; sparse matrices and DataFrames are array-like to NumPy's hints.
 Table = ArrayLike | Tensor
 
 
-def _auto_epochs(n_rows: int) -> int:
+def _auto_epochs(n_rows: int, early_stopping: bool) -> int:
     """Return the number of epochs of ``max_epochs="auto"``."""
+    if early_stopping:
+        return AUTO_EPOCHS[1]
     return int(np.clip(-(-AUTO_ROWS_SHOWN // n_rows), *AUTO_EPOCHS))
 
 
@@ -89,9 +91,10 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     Parameters
     ----------
-    n_components : int, default=256
-        Size of the embedding. Ignored if `encoder` is a ResNet or your own, whose
-        output size counts then.
+    n_components : int or "auto", default="auto"
+        Size of the embedding. "auto" is 256 with "mlp" and 2048 with "convnet", whose
+        embedding is that of 4x4 parts of an image. Ignored if `encoder` is a ResNet or
+        your own, whose output size counts then.
     encoder : {"auto", "mlp", "convnet", "resnet18", "resnet50"}, torch.nn.Module \\
             or callable, default="auto"
         Network from rows to embeddings. "auto" is "mlp" for tables and "convnet" for
@@ -173,8 +176,8 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         left out.
     max_epochs : int or "auto", default="auto"
         Number of passes over the training rows, at most. "auto" is 100 for up to
-        24,000 rows, and for more rows as many as show 2,400,000, but at least 10:
-        40 for 60,000 rows.
+        18,000 rows and with `early_stopping`; for more rows, it is as many as show
+        1,800,000, but at least 10: 30 for 60,000 rows.
     early_stopping : bool, default=False
         Whether to hold out rows and stop when the loss on them no longer improves.
         The encoder of the last epoch that improved it is kept.
@@ -267,7 +270,10 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     _scaler: StandardScaler
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
         "encoder": [StrOptions(set(ENCODERS)), nn.Module, callable],
         "hidden_layer_sizes": ["array-like"],
         "projection_size": [Interval(Integral, 1, None, closed="left")],
@@ -303,7 +309,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def __init__(
         self,
-        n_components: int = 256,
+        n_components: int | Literal["auto"] = "auto",
         *,
         encoder: (
             Literal["auto", "mlp", "convnet", "resnet18", "resnet50"]
@@ -438,7 +444,8 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         -------
         embedding : ndarray of float32, shape (n_samples, n_components)
             The encoder's output, not normalised. A row's embedding does not depend on
-            the rows beside it, to the bit on a CPU.
+            the rows beside it: with "mlp" to the bit on a CPU, with other encoders up
+            to rounding.
         """
         check_is_fitted(self, "net_")
         X = validate_rows(self, X, reset=False)
@@ -519,9 +526,10 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             if continuing:
                 self._continue_net(net, with_optimizer=incremental)
             self._standardize(net, X, reset=not (continuing and incremental))
-            epochs = _auto_epochs(len(train)) if max_epochs == "auto" else max_epochs
+            if max_epochs == "auto":
+                max_epochs = _auto_epochs(len(train), self.early_stopping)
             interrupted = net.fit_rows(
-                train, epochs=epochs, seed=seed, validation_rows=validation
+                train, epochs=max_epochs, seed=seed, validation_rows=validation
             )
             if interrupted and not net.history:
                 raise KeyboardInterrupt

@@ -22,6 +22,7 @@ from sklearn_bcl.losses import ntxent_loss
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
 
+MOST_HIDDEN_UNITS = 512  # of the head, as in the paper
 SCORE_BATCH_ROWS = 256
 TRANSFORM_BATCH_ROWS = 1024
 TRANSFORM_BATCH_VALUES = 2**22  # of large images, fewer at a time
@@ -63,10 +64,11 @@ class ProjectedEncoder(nn.Module):
         super().__init__()
         self.n_components = n_components
         self.encoder = encoder
+        hidden_size = min(n_components, MOST_HIDDEN_UNITS)
         self.head = nn.Sequential(
-            nn.Linear(n_components, n_components),
+            nn.Linear(n_components, hidden_size),
             nn.ReLU(),
-            nn.Linear(n_components, projection_size),
+            nn.Linear(hidden_size, projection_size),
         )
 
     def forward(self, x: Tensor) -> Tensor:

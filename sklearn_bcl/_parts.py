@@ -10,7 +10,7 @@ import copy
 import inspect
 from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -118,7 +118,7 @@ def make_encoder(
     encoder: str | nn.Module | Callable[[], nn.Module],
     example: Tensor,
     *,
-    n_components: int,
+    n_components: int | Literal["auto"],
     hidden_layer_sizes: Sequence[int],
 ) -> tuple[nn.Module, int]:
     """Return a new encoder, or a copy of the user's, and the size of its output."""
@@ -131,8 +131,10 @@ def make_encoder(
             "features: give images of shape (n, h, w), (n, c, h, w) or (n, h, w, c), "
             "set 'image_shape' to reshape the rows, or use 'mlp'."
         )
+    if n_components == "auto":
+        n_components = 2048 if encoder == "convnet" else 256
     if encoder == "convnet":
-        return ConvNetEncoder(example.shape[1], n_components), n_components
+        return ConvNetEncoder(example.shape[1:], n_components), n_components
     if encoder == "mlp":
         sizes = list(hidden_layer_sizes)
         if not all(isinstance(size, Integral) and size > 0 for size in sizes):

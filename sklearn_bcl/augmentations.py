@@ -219,6 +219,6 @@ class ImageAugmentation(BaseEstimator):
             operations.append(K.ColorJitter(self.jitter, self.jitter, *colors, p=0.8))
         if self.grayscale and n_channels == 3:
             operations.append(K.RandomGrayscale(p=self.grayscale))
-        if self.blur:
+        if self.blur and min(height, width) > 1:  # it reflects the border
             operations.append(K.RandomGaussianBlur((3, 3), (0.1, 2.0), p=self.blur))
         return operations

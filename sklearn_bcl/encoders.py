@@ -13,6 +13,8 @@ from torch.nn import functional as F
 __all__ = ["ConvNetEncoder", "MLPEncoder", "Standardize", "resnet_encoder"]
 
 MIN_PRODUCT_COLUMNS = 16
+MOST_CELLS = 4  # along each side of an image
+LEAST_CHANNELS = 16  # of each cell
 
 
 class Standardize(nn.Module):
@@ -117,39 +119,52 @@ class MLPEncoder(nn.Module):
 class ConvNetEncoder(nn.Module):
     """Small convolutional network for images, quick on a CPU.
 
-    Blocks of a 3x3 convolution, batch normalisation and ReLU, of which all but the
-    last halve the resolution, then means over the four quarters of the image, so that
-    the embedding knows roughly where things are.
+    Blocks of a 3x3 convolution, batch normalisation and ReLU, each of which halves the
+    resolution while that leaves 4x4 positions, then means over the cells of a grid, so
+    that the embedding knows where things are.
 
     Parameters
     ----------
-    n_channels : int
-        Number of channels of the images.
+    image_shape : tuple of int
+        Shape of an image, ``(n_channels, height, width)``.
     n_components : int
-        Size of the embedding. Multiples of 4 from 64 on are the quarters of a fourth
-        as many channels. Other sizes are as many channels, averaged over the whole
-        image.
-    widths : sequence of int, default=(32, 64, 128)
+        Size of the embedding: cells times channels of the last block. The grid is the
+        finest of 4x4, 2x2 and 1x1 cells that leaves at least 16 channels and has no
+        more rows or columns than the last block.
+    widths : sequence of int, default=(32, 64)
         Numbers of channels of the blocks before the last.
 
     Examples
     --------
     >>> import torch
     >>> from sklearn_bcl.encoders import ConvNetEncoder
-    >>> ConvNetEncoder(1, 64)(torch.zeros(5, 1, 28, 28)).shape
-    torch.Size([5, 64])
+    >>> ConvNetEncoder((1, 28, 28), 256)(torch.zeros(5, 1, 28, 28)).shape
+    torch.Size([5, 256])
     """
 
     def __init__(
         self,
-        n_channels: int,
+        image_shape: Sequence[int],
         n_components: int,
-        widths: Sequence[int] = (32, 64, 128),
+        widths: Sequence[int] = (32, 64),
     ) -> None:
         super().__init__()
-        grid = 2 if n_components >= 64 and n_components % 4 == 0 else 1
-        sizes = [n_channels, *widths, n_components // grid**2]
-        strides = [2] * len(widths) + [1]
+        n_channels, *sides = image_shape
+        strides = []
+        for _ in range(len(widths) + 1):
+            strides.append(2 if -(-min(sides) // 2) >= MOST_CELLS else 1)
+            sides = [-(-side // strides[-1]) for side in sides]
+        self.grid = next(
+            (
+                grid
+                for grid in (MOST_CELLS, 2)
+                if min(sides) >= grid
+                and n_components % grid**2 == 0
+                and n_components // grid**2 >= LEAST_CHANNELS
+            ),
+            1,
+        )
+        sizes = [n_channels, *widths, n_components // self.grid**2]
         blocks: list[nn.Module] = []
         for (size_in, size_out), stride in zip(pairwise(sizes), strides, strict=True):
             blocks += [
@@ -158,14 +173,20 @@ class ConvNetEncoder(nn.Module):
                 nn.ReLU(),
             ]
         self.blocks = nn.Sequential(*blocks)
-        self.pool = nn.AdaptiveAvgPool2d(grid)
         self.to(memory_format=torch.channels_last)  # the faster layout on CPUs
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(n, n_channels, height, width)`` to ``(n, n_components)``."""
-        x = x.contiguous(memory_format=torch.channels_last)
-        embedding: Tensor = self.pool(self.blocks(x)).flatten(1)
-        return embedding
+        x = self.blocks(x.contiguous(memory_format=torch.channels_last))
+        # torch's adaptive pooling, whose gradient is not deterministic on a GPU.
+        for axis in (2, 3):
+            side, grid = x.shape[axis], self.grid
+            if side == grid:
+                continue
+            ends = [(i * side // grid, -(-(i + 1) * side // grid)) for i in range(grid)]
+            cells = [x.narrow(axis, start, end - start) for start, end in ends]
+            x = torch.stack([cell.mean(dim=axis) for cell in cells], dim=axis)
+        return x.flatten(1)
 
 
 def resnet_encoder(name: str, n_channels: int) -> nn.Module:

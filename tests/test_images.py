@@ -99,12 +99,35 @@ def test_invalid_layouts(row_shape, image_shape, match):
 # Encoders
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (2, 5, 9)])
-def test_convnet(shape):
-    for size in (1, 16, 64, 66, 100):
-        encoder = ConvNetEncoder(shape[0], size, widths=(4, 8))
-        assert encoder(torch.rand(3, *shape)).shape == (3, size)
-        assert encoder.pool.output_size == (2 if size in (64, 100) else 1)
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 8, 8), (2, 5, 9)])
+@pytest.mark.parametrize(
+    ("size", "grid"), [(2048, 4), (256, 4), (64, 2), (100, 2), (60, 1), (1, 1)]
+)
+def test_convnet(shape, size, grid):
+    torch.manual_seed(0)
+    encoder = ConvNetEncoder(shape, size, widths=(4, 8))
+    assert encoder.grid == grid
+    x = torch.rand(64, *shape)
+    blocks, embedding = encoder.blocks(x).detach(), encoder(x).detach()
+    # torch's adaptive pooling, whose gradient is not deterministic on a GPU
+    expected = nn.AdaptiveAvgPool2d(grid)(blocks).flatten(1)
+    assert embedding.shape == (64, size)
+    assert_allclose(embedding, expected, atol=1e-6)
+    # Also of small images, each part of the grid has something of its own to say.
+    assert len(torch.unique(embedding, dim=1).T) > 0.99 * size  # some ReLUs are dead
+
+
+@pytest.mark.parametrize(
+    ("side", "last"), [(28, 4), (32, 4), (96, 12), (20, 5), (3, 3)]
+)
+def test_convnet_halves_while_four_positions_are_left(side, last):
+    blocks = ConvNetEncoder((1, side, side), 16).blocks(torch.rand(1, 1, side, side))
+    assert blocks.shape[2:] == (last, last)
+
+
+def test_convnet_of_a_single_line():
+    assert ConvNetEncoder((1, 1, 9), 256)(torch.rand(3, 1, 1, 9)).shape == (3, 256)
+    assert small(n_components=64).fit_transform(np.ones((8, 1, 9))).shape == (8, 64)
 
 
 @pytest.mark.parametrize(("name", "size"), [("resnet18", 512), ("resnet50", 2048)])
@@ -169,18 +192,25 @@ def test_single_operations():
     assert_allclose(gray[:, 0], gray[:, 2], atol=1e-6)
 
 
-def test_jitter_of_grey_images_is_that_of_colours():
-    """Brightness and contrast multiply, as torchvision's do: black stays black."""
-    x = torch.rand(200, 1, 4, 4, generator=seeded())
-    x[:, :, 0] = 0
-    view = ImageAugmentation(crop_scale=1, flip=0, jitter=0.8, grayscale=0, blur=0)(
-        x, seeded()
-    )
-    means, means_before = view.mean(dim=(1, 2, 3)), x.mean(dim=(1, 2, 3))
-    assert (means < 0.5 * means_before).any()
-    assert (means > 1.2 * means_before).any()
-    unchanged = (view == x).flatten(1).all(dim=1).float().mean()
-    assert 0.1 < unchanged < 0.3  # applied with probability 0.8
+@pytest.mark.parametrize("n_channels", [1, 2, 4])
+def test_jitter_without_colours(n_channels):
+    """Brightness scales, contrast scales around the image's own mean."""
+    x = torch.rand(100, n_channels, 4, 4, generator=seeded()) * 0.2 + 0.4
+    x[0, 0, 0, 0], x[0, 0, 0, 1] = 0, 1  # the range, so that little is clipped
+    off = {"crop_scale": 1, "flip": 0, "grayscale": 0, "blur": 0}
+    view = ImageAugmentation(jitter=0.4, **off)(x, seeded())[1:].flatten(1)
+    before = x[1:].flatten(1)
+    means, means_before = view.mean(dim=1), before.mean(dim=1)
+    slopes = view.std(dim=1) / before.std(dim=1)
+    # view = contrast * brightness * x + (1 - contrast) * brightness * mean
+    brightness = means / means_before
+    expected = means[:, None] + slopes[:, None] * (before - means_before[:, None])
+    assert_allclose(view, expected, atol=1e-5)
+    for factors in (brightness, slopes / brightness):
+        assert 0.6 - 1e-4 <= factors.min() < 0.7
+        assert 1.3 < factors.max() <= 1.4 + 1e-4
+    unchanged = (view - before).abs().amax(dim=1) < 1e-6
+    assert 0.1 < unchanged.float().mean() < 0.3  # applied with probability 0.8
 
 
 @pytest.mark.parametrize(
@@ -263,6 +293,17 @@ def test_encoders(gray, encoder, size):
     assert embedding.shape == (40, size)
     assert_array_equal(clone(embedder).fit_transform(gray).shape, embedding.shape)
     assert_array_equal(embedder.transform(gray), embedding)
+
+
+@pytest.mark.parametrize(("encoder", "size"), [("auto", 2048), ("mlp", 256)])
+def test_default_size(gray, encoder, size):
+    embedder = small(encoder=encoder, n_components="auto", augmentation=noise)
+    embedding = embedder.fit_transform(gray)
+    assert embedding.shape == (40, size)
+    assert_allclose(embedder.transform(gray[:3]), embedding[:3], rtol=1e-4, atol=1e-6)
+    copy = pickle.loads(pickle.dumps(embedder))
+    assert_array_equal(copy.transform(gray), embedding)
+    assert copy.partial_fit(gray).n_iter_ == 2
 
 
 def test_encoder_factories_are_seeded(gray):

@@ -22,6 +22,12 @@ def test_epochs_follow_the_number_of_rows(X, monkeypatch):
     assert small(max_epochs="auto").fit(np.tile(X, (2, 1))).n_iter_ == 10  # at least
     assert small(max_epochs="auto").fit(X[:10]).n_iter_ == 100  # at most
     assert small(max_epochs="auto").partial_fit(X).n_iter_ == 1
+    # As many as it takes to stop early, and counted anew with a warm start.
+    stopping = small(max_epochs="auto", early_stopping=True, n_iter_no_change=100)
+    assert stopping.fit(X).n_iter_ == 100
+    assert small(max_epochs="auto", warm_start=True).fit(X).fit(X).n_iter_ == 22
+    with pytest.raises(ValueError, match="'max_epochs' parameter"):
+        small(max_epochs="many").fit(X)
     assert BCLEmbedder().max_epochs == "auto"
 
 

@@ -13,22 +13,20 @@ import itertools
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
+import train
 
 LOSSES = ("simclr", "dcl", "hcl", "bcl")
 
 
-def results_of(output: Path, loss: str, seed: int, extra: list[str]) -> dict:
-    """Run train.py unless its results are there; return the accuracies."""
-    settings = "".join(extra).replace("/", "-") or "default"
-    folder = output / settings / f"{loss}-{seed}"
-    command = [sys.executable, str(Path(__file__).with_name("train.py"))]
-    command += ["--loss", loss, "--seed", str(seed), "--output", str(folder), *extra]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    (path,) = folder.glob("*/results.json")
-    return json.loads(path.read_text())["accuracy"]
+def results_of(arguments: list[str]) -> dict[str, float]:
+    """Run train.py unless its results are there; return the mean accuracies."""
+    path = train.run_folder(train.parse_arguments(arguments)) / "results.json"
+    if not path.exists():
+        subprocess.run([sys.executable, train.__file__, *arguments], check=True)
+    results = json.loads(path.read_text())["accuracy"]
+    return {name: float(np.mean(values)) for name, values in results.items()}
 
 
 def main() -> None:
@@ -36,13 +34,14 @@ def main() -> None:
         description=__doc__.splitlines()[0], allow_abbrev=False
     )
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=Path("paper-runs/comparison"))
     arguments, extra = parser.parse_known_args()
 
     accuracies = {loss: [] for loss in LOSSES}
     # Seeds outside: what is there of a comparison that was stopped is balanced.
     for seed, loss in itertools.product(range(arguments.seeds), LOSSES):
-        accuracies[loss].append(results_of(arguments.output, loss, seed, extra))
+        accuracies[loss].append(
+            results_of(["--loss", loss, "--seed", str(seed), *extra])
+        )
     measures = list(accuracies["bcl"][0])
     table = {
         loss: np.array([[run[name] for name in measures] for run in runs])

@@ -70,8 +70,16 @@ def load(name: str, data_dir: str | None) -> ImageData:
 def fetch_fashion_mnist() -> ImageData:
     """Return Fashion-MNIST from OpenML: downloaded once, then from a cache."""
     print("Fashion-MNIST from OpenML")
-    X, y = fetch_openml("Fashion-MNIST", version=1, return_X_y=True, as_frame=False)
+    X, y = fetch_openml(
+        "Fashion-MNIST",
+        version=1,
+        return_X_y=True,
+        as_frame=False,
+        parser="liac-arff",  # the one that needs no pandas
+    )
     X, y = X.astype(np.uint8).reshape(-1, 28, 28), y.astype(np.uint8)
+    if not (np.bincount(y[:60000]) == 6000).all():
+        raise SystemExit("OpenML's rows are not the training and then the test images.")
     return ImageData(X[:60000], X[:60000], y[:60000], X[60000:], y[60000:])
 
 

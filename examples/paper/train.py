@@ -9,7 +9,7 @@ by logistic regression on 100, 1,000 and all labels and by weighted k-nearest
 neighbours (k = 200). The run keeps its model and its results in a folder; started
 again, it goes on from the last saved epoch, and a finished one prints its results
 only. CIFAR's and STL-10's official files are read by torchvision, Fashion-MNIST's idx
-files directly.
+files directly, or it comes from OpenML.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import joblib
 import numpy as np
 import torch
 from datasets import DATASETS, ImageData, load
+from sklearn.base import TransformerMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.neighbors import KNeighborsClassifier
@@ -34,9 +35,10 @@ from sklearn_bcl import BCLEmbedder
 from sklearn_bcl.augmentations import ImageAugmentation
 
 LABEL_DRAWS = 5
+CV_FOLDS = 5
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -62,18 +64,18 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, help="train on the first images only")
     parser.add_argument("--save-every", type=int, default=1, help="epochs")
     parser.add_argument("--output", type=Path, default=Path("paper-runs"))
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
-def run_name(arguments: argparse.Namespace) -> str:
-    """Return the name of a run's folder: whatever shapes its result."""
+def run_folder(arguments: argparse.Namespace) -> Path:
+    """Return the folder of a run, named by whatever shapes its result."""
     ignored = {"data_dir", "output", "save_every"}
     parts = [
         f"{key}={value}"
         for key, value in vars(arguments).items()
         if key not in ignored and value is not None
     ]
-    return "_".join(parts)
+    return arguments.output / "_".join(parts)
 
 
 def make_embedder(arguments: argparse.Namespace) -> BCLEmbedder:
@@ -121,15 +123,16 @@ def probe(Z_train, y_train, Z_test, y_test, n_labels: int | None, draw: int) -> 
     """Return the accuracy of logistic regression on some labels.
 
     With few labels, its strength of regularisation is chosen by cross-validation on
-    them.
+    them, if each class has enough for that; with all, it is scikit-learn's default.
     """
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     if n_labels is not None:
         Z_train, _, y_train, _ = train_test_split(
             Z_train, y_train, train_size=n_labels, stratify=y_train, random_state=draw
         )
-        grid = {"logisticregression__C": [0.001, 0.01, 0.1, 1]}
-        classifier = GridSearchCV(classifier, grid, cv=5)
+        grid = {"logisticregression__C": [0.01, 0.1, 1]}
+        if np.unique(y_train, return_counts=True)[1].min() >= CV_FOLDS:
+            classifier = GridSearchCV(classifier, grid, cv=CV_FOLDS)
     return classifier.fit(Z_train, y_train).score(Z_test, y_test)
 
 
@@ -138,26 +141,26 @@ def cosine_weights(distances: np.ndarray) -> np.ndarray:
     return np.exp((1 - distances**2 / 2) / 0.1)
 
 
-def evaluate(embedder: BCLEmbedder, data: ImageData) -> dict[str, float]:
-    """Evaluate the frozen encoder."""
+def evaluate(embedder: TransformerMixin, data: ImageData) -> dict[str, list[float]]:
+    """Return test accuracies with a frozen encoder, of each draw of labels."""
     Z_train, Z_test = (embedder.transform(X) for X in (data.X_train, data.X_test))
     arguments = (Z_train, data.y_train, Z_test, data.y_test)
     results = {}
     for n_labels in (100, 1000):
         if n_labels >= len(data.y_train):  # with --images
             continue
-        scores = [probe(*arguments, n_labels, draw) for draw in range(LABEL_DRAWS)]
-        results[f"linear, {n_labels} labels"] = float(np.mean(scores))
-    results["linear, all labels"] = probe(*arguments, None, 0)
+        results[f"linear, {n_labels} labels"] = [
+            probe(*arguments, n_labels, draw) for draw in range(LABEL_DRAWS)
+        ]
+    results["linear, all labels"] = [probe(*arguments, None, 0)]
     knn = make_pipeline(
         Normalizer(),
         KNeighborsClassifier(
             min(200, len(data.y_train)), weights=cosine_weights, algorithm="brute"
         ),
     )
-    results["kNN, all labels"] = knn.fit(Z_train, data.y_train).score(
-        Z_test, data.y_test
-    )
+    knn.fit(Z_train, data.y_train)
+    results["kNN, all labels"] = [knn.score(Z_test, data.y_test)]
     return results
 
 
@@ -168,7 +171,7 @@ def main() -> None:
         data = ImageData(
             *(part[: arguments.images] for part in data[:3]), data.X_test, data.y_test
         )
-    folder = arguments.output / run_name(arguments)
+    folder = run_folder(arguments)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.json"
     if not path.exists():
@@ -183,8 +186,8 @@ def main() -> None:
             "torch": torch.__version__,
         }
         path.write_text(json.dumps(results, indent=1))
-    for name, accuracy in json.loads(path.read_text())["accuracy"].items():
-        print(f"{name:20s} {accuracy:.4f}")
+    for name, accuracies in json.loads(path.read_text())["accuracy"].items():
+        print(f"{name:20s} {np.mean(accuracies):.4f}")
 
 
 if __name__ == "__main__":
