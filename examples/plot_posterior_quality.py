@@ -10,7 +10,7 @@ Samples are those that the loss sees: two random views of the rows of a batch, a
 training (so that a network with batch normalisation uses its running statistics).
 
 By default this trains on the digits, in half a minute. With ``--model`` it reads a
-model that ``examples/paper/train.py`` has saved for Fashion-MNIST.
+model that ``examples/paper/train.py`` or ``defaults.py`` has saved for Fashion-MNIST.
 """
 
 # %%
@@ -55,9 +55,8 @@ def sample_ranks(batch, labels, generator):
     """Return p and the truth, both of shape (2n, 2n - 2)."""
     batch = torch.from_numpy(batch).to(net.device, torch.float32)
     batch = batch / 255 if arguments.model else batch
-    views = [net.augmentation(batch, generator) for _ in range(2)]
     with torch.no_grad():
-        z = net.module_(torch.cat(views)).cpu().numpy()
+        z = torch.cat(net.project_views(batch, generator)).cpu().numpy()
     n = len(batch)
     own_or_positive = np.tile(np.eye(n, dtype=bool), (2, 2))
     similarities = (z @ z.T)[~own_or_positive].reshape(2 * n, 2 * n - 2)
@@ -135,8 +134,8 @@ for (label, (alpha, tau_plus)), color, marker in zip(
 # them, and the reliability diagram: above the dotted line, P(TN) is too low, below it,
 # too high. The densities of the model rise in a straight line of the quantile, so it
 # cannot follow an encoder that puts most false negatives at the very top: there, it
-# gives them too good a chance of being true negatives. The weights of BCL do not punish
-# them as much as they could.
+# gives them too good a chance of being true negatives. Nor does it know of false
+# negatives at the bottom, which the Fashion-MNIST model has.
 bins, grid = np.linspace(0, 1, 41), np.linspace(0, 1, 400)
 alpha, tau_plus = settings["priors of the fit"]
 expected = true_negative_posterior(grid, alpha=alpha, tau_plus=tau_plus)

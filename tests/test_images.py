@@ -3,35 +3,24 @@
 import pickle
 import sys
 
+import helpers
 import numpy as np
 import pytest
 import torch
+from helpers import noise
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from torch import nn
 
-from sklearn_bcl import BCLEmbedder
 from sklearn_bcl._rows import find_layout, validate_rows
 from sklearn_bcl.augmentations import ImageAugmentation
 from sklearn_bcl.encoders import ConvNetEncoder, resnet_encoder
 
 
 def small(**params):
-    defaults = {
-        "n_components": 8,
-        "hidden_layer_sizes": (16,),
-        "projection_size": 8,
-        "batch_size": 16,
-        "max_epochs": 1,
-        "random_state": 0,
-    }
-    return BCLEmbedder(**{**defaults, **params})
-
-
-def noise(x, generator):
-    return x + 0.1 * torch.randn(x.shape, generator=generator, device=x.device)
+    return helpers.small(**{"batch_size": 16, "max_epochs": 1, **params})
 
 
 def seeded(seed=0):

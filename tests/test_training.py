@@ -50,7 +50,7 @@ def test_partial_fit(X):
 def test_failed_partial_fit_loses_nothing(X):
     embedder = small(verbose=1).partial_fit(X)
     expected = embedder.transform(X)
-    embedder.set_params(augmentation=Fail(at_call=4))
+    embedder.set_params(augmentation=RaiseAt(4, RuntimeError("out of memory")))
     with pytest.raises(RuntimeError, match="out of memory"):
         embedder.partial_fit(X + 1)
     assert_array_equal(embedder.transform(X), expected)
@@ -149,37 +149,26 @@ def test_early_stopping_may_change_between_fits(X):
     assert not hasattr(embedder, "validation_loss_curve_")
 
 
-class Fail:
-    """An augmentation that fails at a call, as a full GPU might."""
+class RaiseAt:
+    """An augmentation in which something happens at a call."""
 
-    def __init__(self, at_call):
+    def __init__(self, at_call, error):
         self.calls = 0
         self.at_call = at_call
+        self.error = error
 
     def __call__(self, x, generator):
         self.calls += 1
         if self.calls == self.at_call:
-            raise RuntimeError("out of memory")
-        return noise(x, generator)
-
-
-class Interrupt:
-    """An augmentation that plays a user who presses Ctrl-C."""
-
-    def __init__(self, at_call):
-        self.calls = 0
-        self.at_call = at_call
-
-    def __call__(self, x, generator):
-        self.calls += 1
-        if self.calls == self.at_call:
-            raise KeyboardInterrupt
+            raise self.error
         return noise(x, generator)
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_interrupt_is_raised_and_keeps_whole_epochs(X, early_stopping):
-    embedder = small(augmentation=Interrupt(22), early_stopping=early_stopping)
+    embedder = small(
+        augmentation=RaiseAt(22, KeyboardInterrupt), early_stopping=early_stopping
+    )
     with pytest.raises(KeyboardInterrupt):
         embedder.fit(X)
     assert embedder.n_iter_ == len(embedder.loss_curve_) == 2
@@ -190,7 +179,7 @@ def test_interrupt_is_raised_and_keeps_whole_epochs(X, early_stopping):
 def test_interrupt_in_the_first_epoch_loses_nothing(X):
     embedder = small().fit(X)
     expected = embedder.transform(X)
-    embedder.set_params(augmentation=Interrupt(4))
+    embedder.set_params(augmentation=RaiseAt(4, KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         embedder.fit(X)
     assert_array_equal(embedder.transform(X), expected)
