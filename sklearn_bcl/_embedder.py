@@ -57,7 +57,7 @@ __all__ = ["BCLEmbedder"]
 SCORE_TEMPERATURE = 0.5
 STATISTICS_BATCH_ROWS = 8192
 AUTO_EPOCHS = (10, 100)  # at least, at most
-AUTO_ROWS_SHOWN = 1_800_000
+AUTO_ROWS_SHOWN = 2_400_000
 
 
 # What `X` may be; sparse matrices and DataFrames are array-like to NumPy's hints.
@@ -157,9 +157,10 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     alpha_update_epochs : int, default=20
         Epochs between measurements, the first one before training. Only used with
         ``alpha_schedule="auc"``.
-    beta : float in (0, 1], default=0.9
+    beta : float in (0, 1], default=0.5
         Concentration of "bcl": hardness of the negatives. 0.5 means no hard negative
-        mining, 1 the hardest.
+        mining: each sample counts by how likely it is a true negative. 1 is the
+        hardest.
     temperature : float > 0, default=0.5
         Softmax temperature of the cosine similarities.
     learning_rate : float > 0, default=0.001
@@ -176,8 +177,8 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         left out.
     max_epochs : int or "auto", default="auto"
         Number of passes over the training rows, at most. "auto" is 100 for up to
-        18,000 rows and with `early_stopping`; for more rows, it is as many as show
-        1,800,000, but at least 10: 30 for 60,000 rows.
+        24,000 rows and with `early_stopping`; for more rows, it is as many as show
+        2,400,000, but at least 10: 40 for 60,000 rows.
     early_stopping : bool, default=False
         Whether to hold out rows and stop when the loss on them no longer improves.
         The encoder of the last epoch that improved it is kept.
@@ -329,7 +330,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         alpha_schedule: Literal["constant", "linear", "auc"] = "constant",
         alpha_reading: Literal["calibrated", "paper"] = "calibrated",
         alpha_update_epochs: int = 20,
-        beta: float = 0.9,
+        beta: float = 0.5,
         temperature: float = 0.5,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-6,

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm  # a dependency of skorch
 
 from sklearn_bcl._random import isolated_rng
 from sklearn_bcl._rows import RowBatches, Rows
+from sklearn_bcl.encoders import ConvNetEncoder
 from sklearn_bcl.losses import ntxent_loss
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
@@ -72,7 +73,10 @@ class ProjectedEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.normalize(self.head(self.encoder(x)), dim=1)
+        encoder = self.encoder
+        # Trained through the square root, its embedding is worse.
+        hidden = encoder.cells(x) if isinstance(encoder, ConvNetEncoder) else encoder(x)
+        return F.normalize(self.head(hidden), dim=1)
 
 
 @dataclass

@@ -15,6 +15,7 @@ __all__ = ["ConvNetEncoder", "MLPEncoder", "Standardize", "resnet_encoder"]
 MIN_PRODUCT_COLUMNS = 16
 MOST_CELLS = 4  # along each side of an image
 LEAST_CHANNELS = 16  # of each cell
+ROOT_OFFSET = 0.01  # keeps the square root's gradient finite at 0
 
 
 class Standardize(nn.Module):
@@ -121,7 +122,9 @@ class ConvNetEncoder(nn.Module):
 
     Blocks of a 3x3 convolution, batch normalisation and ReLU, each of which halves the
     resolution while that leaves 4x4 positions, then means over the cells of a grid, so
-    that the embedding knows where things are.
+    that the embedding knows where things are. The embedding is the square root of
+    these means, which are rarely large and mostly zero; the head of the training sees
+    the means themselves (:meth:`cells`).
 
     Parameters
     ----------
@@ -133,6 +136,11 @@ class ConvNetEncoder(nn.Module):
         more rows or columns than the last block.
     widths : sequence of int, default=(32, 64)
         Numbers of channels of the blocks before the last.
+
+    References
+    ----------
+    Square roots of features: Perronnin, Sanchez, Mensink (2010). Improving the Fisher
+    Kernel for Large-Scale Image Classification. ECCV.
 
     Examples
     --------
@@ -177,6 +185,10 @@ class ConvNetEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(n, n_channels, height, width)`` to ``(n, n_components)``."""
+        return torch.sqrt(self.cells(x) + ROOT_OFFSET) - ROOT_OFFSET**0.5
+
+    def cells(self, x: Tensor) -> Tensor:
+        """Return the means over the cells, of the shape of the embedding."""
         x = self.blocks(x.contiguous(memory_format=torch.channels_last))
         # torch's adaptive pooling, whose gradient is not deterministic on a GPU.
         for axis in (2, 3):

@@ -145,7 +145,7 @@ def bcl_loss(
     temperature: float = 0.5,
     tau_plus: float = 0.1,
     alpha: float = 0.9,
-    beta: float = 0.9,
+    beta: float = 0.5,
 ) -> Tensor:
     r"""Bayesian contrastive loss: :math:`N_g = \sum_i \omega_i E_i`.
 
@@ -272,9 +272,10 @@ class BCLLoss(nn.Module):
         i.e. shares the anchor's latent class. No effect at ``alpha = 0.5``.
     alpha : float in [0.5, 1], default=0.9
         Location: probability that a positive's score exceeds a negative's.
-    beta : float in (0, 1], default=0.9
+    beta : float in (0, 1], default=0.5
         Concentration: hardness of the negatives. 0.5 means no hard negative
-        mining, 1 the hardest.
+        mining: each sample counts by how likely it is a true negative. 1 is the
+        hardest.
 
     Raises
     ------
@@ -295,7 +296,7 @@ class BCLLoss(nn.Module):
     >>> z = torch.randn(8, 3, generator=generator, requires_grad=True)
     >>> z1 = torch.nn.functional.normalize(z)
     >>> z2 = torch.nn.functional.normalize(z + 0.1)
-    >>> loss = BCLLoss(temperature=0.5, tau_plus=0.1, alpha=0.9, beta=0.9)(z1, z2)
+    >>> loss = BCLLoss(temperature=0.5, tau_plus=0.1, alpha=0.9, beta=0.5)(z1, z2)
     >>> loss.backward()
     >>> loss.shape, z.grad.shape
     (torch.Size([]), torch.Size([8, 3]))
@@ -306,7 +307,7 @@ class BCLLoss(nn.Module):
         temperature: float = 0.5,
         tau_plus: float = 0.1,
         alpha: float = 0.9,
-        beta: float = 0.9,
+        beta: float = 0.5,
     ) -> None:
         super().__init__()
         _check_temperature(temperature)

@@ -80,3 +80,21 @@ def test_probe_with_two_labels_of_a_class(monkeypatch):
     y = np.arange(300) % 30
     Z = np.eye(30)[y]
     assert train.probe(Z, y, Z, y, 60, 0) == 1
+
+
+def test_comparison_of_the_losses(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(EXAMPLES / "paper")
+    compare = importlib.import_module("compare")
+
+    def results_of(arguments):
+        options = dict(zip(arguments[::2], arguments[1::2], strict=True))
+        accuracy = 0.8 if options["--loss"] == "bcl" else 0.7
+        return {"kNN": accuracy + 0.01 * int(options["--seed"])}
+
+    monkeypatch.setattr(compare, "results_of", results_of)
+    monkeypatch.setattr(sys, "argv", ["compare.py", "--seeds", "3", "--epochs", "1"])
+    compare.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert "| dcl | 0.7100 ± 0.0100 |" in lines
+    assert "| bcl − (dcl), paired | 0.1000 ± 0.0000 |" in lines
+    assert "| bcl − (bcl, beta 0.9), paired | 0.0000 ± 0.0000 |" in lines

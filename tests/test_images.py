@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from torch import nn
 
+from sklearn_bcl._net import ProjectedEncoder
 from sklearn_bcl._rows import find_layout, validate_rows
 from sklearn_bcl.augmentations import ImageAugmentation
 from sklearn_bcl.encoders import ConvNetEncoder, resnet_encoder
@@ -99,9 +100,9 @@ def test_convnet(shape, size, grid):
     x = torch.rand(64, *shape)
     blocks, embedding = encoder.blocks(x).detach(), encoder(x).detach()
     # torch's adaptive pooling, whose gradient is not deterministic on a GPU
-    expected = nn.AdaptiveAvgPool2d(grid)(blocks).flatten(1)
+    cells = nn.AdaptiveAvgPool2d(grid)(blocks).flatten(1)
     assert embedding.shape == (64, size)
-    assert_allclose(embedding, expected, atol=1e-6)
+    assert_allclose(embedding, (cells + 0.01).sqrt() - 0.1, atol=1e-6)
     # Also of small images, each part of the grid has something of its own to say.
     assert len(torch.unique(embedding, dim=1).T) > 0.99 * size  # some ReLUs are dead
 
@@ -112,6 +113,16 @@ def test_convnet(shape, size, grid):
 def test_convnet_halves_while_four_positions_are_left(side, last):
     blocks = ConvNetEncoder((1, side, side), 16).blocks(torch.rand(1, 1, side, side))
     assert blocks.shape[2:] == (last, last)
+
+
+def test_convnet_projects_what_it_takes_the_root_of():
+    encoder = ConvNetEncoder((1, 8, 8), 64).eval()
+    module, x = ProjectedEncoder(encoder, 64, 16), torch.rand(4, 1, 8, 8)
+    expected = nn.functional.normalize(module.head(encoder.cells(x)), dim=1)
+    assert torch.equal(module(x), expected)
+    # Dead features have a gradient of 0 if somebody trains the encoder on.
+    encoder(torch.zeros(2, 1, 8, 8)).sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in encoder.parameters())
 
 
 def test_convnet_of_a_single_line():

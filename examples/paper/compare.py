@@ -17,7 +17,13 @@ import sys
 import numpy as np
 import train
 
-LOSSES = ("simclr", "dcl", "hcl", "bcl")
+VARIANTS = {
+    "simclr": ["--loss", "simclr"],
+    "dcl": ["--loss", "dcl"],
+    "hcl": ["--loss", "hcl"],
+    "bcl": ["--loss", "bcl"],
+    "bcl, beta 0.9": ["--loss", "bcl", "--beta", "0.9"],
+}
 
 
 def results_of(arguments: list[str]) -> dict[str, float]:
@@ -36,24 +42,25 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     arguments, extra = parser.parse_known_args()
 
-    accuracies = {loss: [] for loss in LOSSES}
+    accuracies = {name: [] for name in VARIANTS}
     # Seeds outside: what is there of a comparison that was stopped is balanced.
-    for seed, loss in itertools.product(range(arguments.seeds), LOSSES):
-        accuracies[loss].append(
-            results_of(["--loss", loss, "--seed", str(seed), *extra])
+    for seed, name in itertools.product(range(arguments.seeds), VARIANTS):
+        accuracies[name].append(
+            results_of([*extra, *VARIANTS[name], "--seed", str(seed)])
         )
     measures = list(accuracies["bcl"][0])
     table = {
-        loss: np.array([[run[name] for name in measures] for run in runs])
-        for loss, runs in accuracies.items()
+        name: np.array([[run[measure] for measure in measures] for run in runs])
+        for name, runs in accuracies.items()
     }
     print(f"Mean accuracy ± standard deviation of {arguments.seeds} seeds\n")
     print("| loss | " + " | ".join(measures) + " |")
     print("|---|" + "---|" * len(measures))
-    for loss, values in table.items():
-        print(row(loss, values))
-    for loss in LOSSES[:-1]:
-        print(row(f"bcl − {loss}, paired", table["bcl"] - table[loss]))
+    for name, values in table.items():
+        print(row(name, values))
+    for name in VARIANTS:
+        if name != "bcl":
+            print(row(f"bcl − ({name}), paired", table["bcl"] - table[name]))
 
 
 def row(label: str, values: np.ndarray) -> str:

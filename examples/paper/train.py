@@ -50,7 +50,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--tau-plus", type=float, default=0.1)
     parser.add_argument("--alpha", type=float, default=0.9)
-    parser.add_argument("--beta", type=float, default=0.9)
+    parser.add_argument("--beta", type=float, default=0.5)
     parser.add_argument("--temperature", type=float, default=0.5)
     parser.add_argument(
         "--alpha-schedule", choices=("constant", "linear", "auc"), default="constant"
