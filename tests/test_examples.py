@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+
+from sklearn_bcl.losses import ntxent_loss
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -36,13 +39,19 @@ def test_fashion_mnist_comes_from_openml_without_files(monkeypatch, tmp_path):
         datasets.load("fashion-mnist", str(tmp_path))
 
 
-def test_paper_protocol_resumes(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def tiny_images(tmp_path):
+    """Files of small images that are the brighter, the higher their label."""
     rng = np.random.RandomState(0)
     for stem, n_images in (("train", 1200), ("t10k", 50)):
         labels = np.tile(np.arange(10), n_images // 10).astype(np.uint8)
         images = rng.randint(0, 20, size=(n_images, 8, 8)) + 10 * labels[:, None, None]
         write_idx(tmp_path / f"{stem}-images-idx3-ubyte", images.astype(np.uint8))
         write_idx(tmp_path / f"{stem}-labels-idx1-ubyte", labels)
+    return tmp_path
+
+
+def test_paper_protocol_resumes(tiny_images, tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(EXAMPLES / "paper")
     train = importlib.import_module("train")
     monkeypatch.setattr(train, "LABEL_DRAWS", 1)
@@ -98,3 +107,25 @@ def test_comparison_of_the_losses(monkeypatch, capsys):
     assert "| dcl | 0.7100 ± 0.0100 |" in lines
     assert "| bcl − (dcl), paired | 0.1000 ± 0.0000 |" in lines
     assert "| bcl − (bcl, beta 0.9), paired | 0.0000 ± 0.0000 |" in lines
+
+
+def test_oracle(tiny_images, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(EXAMPLES / "paper")
+    oracle = importlib.import_module("oracle")
+    monkeypatch.setattr(oracle, "results_of", lambda arguments: {"kNN": 0.0})
+
+    def evaluate(embedder, data):
+        # The labels of test images are nowhere to be seen.
+        assert (data.X_test[:, 1] == 0).all()
+        return {"kNN": [float(embedder.transform(data.X_test).std() > 0)]}
+
+    monkeypatch.setattr(oracle.train, "evaluate", evaluate)
+    command = ["oracle.py", "--seeds", "1", "--epochs", "1"]
+    command += ["--data-dir", str(tiny_images), "--output", str(tiny_images / "runs")]
+    monkeypatch.setattr(sys, "argv", command)
+    oracle.main()
+    assert "| oracle − simclr, paired | 1.0000 ± 0.0000 |" in capsys.readouterr().out
+    # Without false negatives in the batch it is NT-Xent.
+    z = torch.nn.functional.normalize(torch.randn(12, 4), dim=1).chunk(2)
+    oracle.BATCH["labels"] = torch.arange(6.0)
+    assert torch.isclose(oracle.OracleLoss(0.5)(*z), ntxent_loss(*z, temperature=0.5))

@@ -69,7 +69,8 @@ def with_labels(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def oracle_results(arguments: argparse.Namespace) -> dict[str, float]:
-    folder = train.run_folder(arguments).with_name(f"oracle_seed={arguments.seed}")
+    folder = train.run_folder(arguments)
+    folder = folder.with_name(folder.name.replace("loss=simclr", "loss=oracle"))
     path = folder / "results.json"
     if not path.exists():
         data = load("fashion-mnist", arguments.data_dir)
@@ -77,7 +78,7 @@ def oracle_results(arguments: argparse.Namespace) -> dict[str, float]:
         X_test = with_labels(data.X_test, np.zeros_like(data.y_test))
         torch.manual_seed(arguments.seed)
         embedder = train.make_embedder(arguments).set_params(
-            encoder=FirstChannelEncoder((1, 28, 28), 2048),
+            encoder=FirstChannelEncoder((1, *data.X_train.shape[1:]), 2048),
             augmentation=LabelledViews(arguments.crop_scale),
             loss=OracleLoss(arguments.temperature),
             channel_order="first",
