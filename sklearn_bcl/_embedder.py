@@ -85,9 +85,9 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     An encoder is trained so that two random views of a row (by default: with
     features redrawn from other rows) have similar projections and different rows
-    have dissimilar ones, each other row weighed by how likely it is a hard true
-    negative rather than a row of the same kind. The encoder's output is the
-    embedding; no labels are used.
+    have dissimilar ones, each other row weighed by how likely it is a true negative
+    rather than a row of the same kind (and, with `beta` above 0.5, by how hard it
+    is). The encoder's output is the embedding; no labels are used.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     tau_plus : float in [0, 1), default=0.1
         Class prior of "bcl", "dcl" and "hcl": probability that another row is a false
         negative, i.e. has the same latent class; about 1 / number of classes. It has
-        no effect on "bcl" at ``alpha=0.5``.
+        no effect on "bcl" at ``alpha=0.5``. At 0, "bcl" with ``beta=0.5`` is "simclr".
     alpha : float in [0.5, 1], default=0.9
         Location of "bcl": probability that the similarity of a positive exceeds that
         of a negative. 1 is allowed with ``tau_plus > 0`` and ``beta < 1`` only.
@@ -215,7 +215,9 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         last call of `fit` or `partial_fit` in ``net_.history``.
     encoder_ : torch.nn.Module
         The trained encoder, a plain module in evaluation mode, from float32 rows, or
-        images of shape ``(n, channels, height, width)``, to embeddings.
+        images of shape ``(n, channels, height, width)``, to embeddings. That of
+        "convnet" ends in a square root, which training leaves out: the head, and who
+        trains it on, should take :meth:`~sklearn_bcl.encoders.ConvNetEncoder.cells`.
     n_iter_ : int
         Number of epochs trained, over all warm starts and `partial_fit` calls.
     loss_curve_ : list of float

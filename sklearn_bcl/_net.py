@@ -74,8 +74,9 @@ class ProjectedEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         encoder = self.encoder
-        # Trained through the square root, its embedding is worse.
-        hidden = encoder.cells(x) if isinstance(encoder, ConvNetEncoder) else encoder(x)
+        # Trained through its square root, the convnet's embedding is worse.
+        ends_in_root = type(encoder).forward is ConvNetEncoder.forward
+        hidden = encoder.cells(x) if ends_in_root else encoder(x)
         return F.normalize(self.head(hidden), dim=1)
 
 

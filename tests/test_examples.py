@@ -120,12 +120,18 @@ def test_oracle(tiny_images, monkeypatch, capsys):
         return {"kNN": [float(embedder.transform(data.X_test).std() > 0)]}
 
     monkeypatch.setattr(oracle.train, "evaluate", evaluate)
-    command = ["oracle.py", "--seeds", "1", "--epochs", "1"]
+    command = ["oracle.py", "--seeds", "2", "--epochs", "2"]
     command += ["--data-dir", str(tiny_images), "--output", str(tiny_images / "runs")]
     monkeypatch.setattr(sys, "argv", command)
     oracle.main()
     assert "| oracle − simclr, paired | 1.0000 ± 0.0000 |" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", [*command, "--images", "100"])
+    with pytest.raises(SystemExit, match="all images"):
+        oracle.main()
     # Without false negatives in the batch it is NT-Xent.
     z = torch.nn.functional.normalize(torch.randn(12, 4), dim=1).chunk(2)
     oracle.BATCH["labels"] = torch.arange(6.0)
     assert torch.isclose(oracle.OracleLoss(0.5)(*z), ntxent_loss(*z, temperature=0.5))
+    oracle.BATCH["labels"] = torch.zeros(6)
+    oracle.BATCH["labels"][0] = 1
+    assert oracle.OracleLoss(0.5)(*z).isfinite()

@@ -120,6 +120,15 @@ def test_convnet_projects_what_it_takes_the_root_of():
     module, x = ProjectedEncoder(encoder, 64, 16), torch.rand(4, 1, 8, 8)
     expected = nn.functional.normalize(module.head(encoder.cells(x)), dim=1)
     assert torch.equal(module(x), expected)
+
+    class Normalised(ConvNetEncoder):
+        def forward(self, x):
+            return nn.functional.normalize(super().forward(x))
+
+    own = Normalised((1, 8, 8), 64).eval()
+    module = ProjectedEncoder(own, 64, 16)
+    expected = nn.functional.normalize(module.head(own(x)), dim=1)
+    assert torch.equal(module(x), expected)
     # Dead features have a gradient of 0 if somebody trains the encoder on.
     encoder(torch.zeros(2, 1, 8, 8)).sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in encoder.parameters())

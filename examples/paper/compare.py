@@ -64,13 +64,14 @@ def main() -> None:
 
 
 def row(label: str, values: np.ndarray) -> str:
-    spread = (
-        values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
-    )
-    cells = [
-        f"{mean:.4f} ± {deviation:.4f}"
-        for mean, deviation in zip(values.mean(axis=0), spread, strict=True)
-    ]
+    """Format means, and standard deviations if there are several seeds."""
+    cells = [f"{mean:.4f}" for mean in values.mean(axis=0)]
+    if len(values) > 1:
+        deviations = values.std(axis=0, ddof=1)
+        cells = [
+            f"{cell} ± {deviation:.4f}"
+            for cell, deviation in zip(cells, deviations, strict=True)
+        ]
     return f"| {label} | " + " | ".join(cells) + " |"
 
 

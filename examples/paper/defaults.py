@@ -2,7 +2,7 @@
 
     python examples/paper/defaults.py
 
-Fits it with its defaults, in 23 minutes on one core, and evaluates it as
+Fits it with its defaults, in 18 minutes on two cores, and evaluates it as
 `train.py` does its runs, beside raw pixels and PCA. The fitted model and the results
 stay in a folder, so that another start goes on from there. Spreads are standard
 deviations over draws of labels.
