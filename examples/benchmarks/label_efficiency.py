@@ -1,0 +1,310 @@
+"""How much an embedding is worth with few labels: the study behind the defaults.
+
+    python examples/benchmarks/label_efficiency.py --half tuning
+    python examples/benchmarks/label_efficiency.py --half confirmation
+
+On each data set, every method sees the same unlabelled training rows (70 %). Then some
+rows are labelled, drawn anew for each draw, and the same probe is fitted on them:
+standardise, logistic regression with C by cross-validation on the labelled rows alone.
+Accuracy is that on the other 30 %. Methods that are classifiers see the labelled rows
+(self-training: all rows) and predict themselves.
+
+`--methods "bcl:beta=0.9;batch_size=128"` sets parameters of a method, for the search.
+
+Each result is appended to a CSV file when it is there, so that a run that is stopped
+goes on where it was. The tables and figures are of all that it holds.
+UMAP needs the extra ``benchmark``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib.metadata
+from ast import literal_eval
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from autoencoder import Autoencoder
+from joblib import Parallel, delayed
+from scipy import stats
+from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, train_test_split
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.semi_supervised import SelfTrainingClassifier
+from tables import HALVES
+from tqdm import tqdm
+
+from sklearn_bcl import BCLEmbedder
+
+LABEL_COUNTS = (20, 50, 200, "all")
+CS = (0.001, 0.01, 0.1, 1.0, 10.0)
+COLUMNS = ("half", "data", "method", "seed", "labels", "draw", "accuracy", "versions")
+VERSIONS = " ".join(
+    f"{name} {importlib.metadata.version(name)}"
+    for name in ("sklearn-bcl", "torch", "scikit-learn", "numpy")
+)
+
+
+def umap(seed: int) -> BaseEstimator:
+    from umap import UMAP
+
+    return make_pipeline(StandardScaler(), UMAP(16, random_state=seed, n_jobs=1))
+
+
+def pca(seed: int) -> BaseEstimator:
+    return make_pipeline(StandardScaler(), PCA(0.95, random_state=seed))
+
+
+def self_training(seed: int) -> BaseEstimator:
+    classifier = LogisticRegression(C=0.1, max_iter=1000)
+    return make_pipeline(StandardScaler(), SelfTrainingClassifier(classifier))
+
+
+METHODS: dict[str, Callable[[int], Any]] = {
+    "raw": lambda seed: StandardScaler(),
+    "PCA": pca,
+    "UMAP": umap,
+    "random forest": lambda seed: RandomForestClassifier(300, random_state=seed),
+    "MLP": lambda seed: make_pipeline(
+        StandardScaler(), MLPClassifier((256,), max_iter=300, random_state=seed)
+    ),
+    "self-training": self_training,
+    "autoencoder": lambda seed: Autoencoder(random_state=seed),
+    **{
+        loss: lambda seed, loss=loss: BCLEmbedder(loss=loss, random_state=seed)
+        for loss in ("simclr", "dcl", "hcl", "bcl")
+    },
+}
+
+
+def make_method(name: str, seed: int) -> Any:
+    """Return a method by its name, with the parameters that follow it."""
+    base, _, settings = name.partition(":")
+    method = METHODS[base](seed)
+    for setting in filter(None, settings.split(";")):
+        key, _, value = setting.partition("=")
+        method.set_params(**{key: literal_eval(value)})
+    return method
+
+
+def probe(y: np.ndarray) -> BaseEstimator:
+    """Return the classifier of some labelled rows.
+
+    Rotating onto principal axes changes nothing of the model, whose penalty has no
+    direction, but makes it small where there are fewer rows than features.
+    """
+    rarest = np.unique(y, return_counts=True)[1].min()
+    model = make_pipeline(
+        StandardScaler(), PCA(), LogisticRegression(max_iter=300, tol=1e-3)
+    )
+    if rarest < 2:
+        return model.set_params(logisticregression__C=0.1)
+    folds = StratifiedKFold(min(5, rarest), shuffle=True, random_state=0)
+    return GridSearchCV(model, {"logisticregression__C": CS}, cv=folds)
+
+
+def draw_labels(y: np.ndarray, n_labels: int, draw: int) -> np.ndarray:
+    """Return the indices of labelled rows, of each class at least one."""
+    return train_test_split(
+        np.arange(len(y)), train_size=n_labels, stratify=y, random_state=draw
+    )[0]
+
+
+def run(
+    half: str, data: str, name: str, seed: int, n_draws: int
+) -> list[tuple[Any, ...]]:
+    """Return the rows of the CSV file of one method on one split."""
+    torch.set_num_threads(1)
+    X, y = HALVES[half][data](seed)
+    X_train, X_test, y_train, y_test = train_test_split(
+        X, y, test_size=0.3, stratify=y, random_state=seed
+    )
+    method = make_method(name, seed)
+    if not is_classifier(method):
+        method.fit(X_train)
+        Z_train, Z_test = method.transform(X_train), method.transform(X_test)
+    rows = []
+    for labels in LABEL_COUNTS:
+        n_labels = len(y_train) if labels == "all" else labels
+        if labels != "all" and n_labels > len(y_train) - len(np.unique(y)):
+            continue
+        for draw in range(1 if labels == "all" else n_draws):
+            labelled = (
+                np.arange(n_labels)
+                if labels == "all"
+                else draw_labels(y_train, n_labels, draw)
+            )
+            if not is_classifier(method):
+                model = probe(y_train[labelled])
+                model.fit(Z_train[labelled], y_train[labelled])
+                accuracy = model.score(Z_test, y_test)
+            else:
+                model = clone(method)
+                if name == "self-training":
+                    partly = np.full(len(y_train), -1)
+                    partly[labelled] = y_train[labelled]
+                    model.fit(X_train, partly)
+                else:
+                    model.fit(X_train[labelled], y_train[labelled])
+                accuracy = model.score(X_test, y_test)
+            rows.append(
+                (half, data, name, seed, labels, draw, f"{accuracy:.5f}", VERSIONS)
+            )
+    return rows
+
+
+def read(path: Path) -> pd.DataFrame:
+    if not path.exists():
+        return pd.DataFrame(columns=COLUMNS)
+    return pd.read_csv(path, dtype={"labels": str})
+
+
+def run_missing(arguments: argparse.Namespace) -> None:
+    """Run whatever the CSV file lacks, and append it."""
+    done = read(arguments.output)
+    done = set(zip(done["data"], done["method"], done["seed"], strict=True))
+    tasks = [
+        (arguments.half, data, name, seed, arguments.draws)
+        for seed in range(arguments.seeds)
+        for data in arguments.data or HALVES[arguments.half]
+        for name in arguments.methods
+        if (data, name, seed) not in done
+    ]
+    results = Parallel(n_jobs=arguments.jobs, return_as="generator_unordered")(
+        delayed(run)(*task) for task in tasks
+    )
+    is_new = not arguments.output.exists()
+    with arguments.output.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if is_new:
+            writer.writerow(COLUMNS)
+        for rows in tqdm(results, total=len(tasks)):
+            writer.writerows(rows)
+            file.flush()
+
+
+def table_of_means(results: pd.DataFrame) -> str:
+    """Return a table of mean ± standard deviation over splits and draws."""
+
+    def cell(values: pd.Series) -> str:
+        spread = f" ± {values.std():.3f}" if len(values) > 1 else ""
+        return f"{values.mean():.3f}{spread}"
+
+    cells = results.groupby(["method", "data"])["accuracy"].apply(cell)
+    cells = cells.unstack("data")
+    lines = [["method", *cells.columns], ["---"] * (1 + cells.shape[1])]
+    lines += [[name, *row] for name, row in cells.iterrows()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def differences(results: pd.DataFrame, method: str, other: str) -> pd.Series:
+    """Return accuracies of one method less those of another, on each split.
+
+    Draws of labels within a split share its rows and its embedding, so they count as
+    one: their mean.
+    """
+    means = results.groupby(["data", "seed", "method"])["accuracy"].mean()
+    means = means.unstack("method")
+    return means[method] - means[other]
+
+
+def interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Return the mean and the bounds of its 95 % interval, by Student's t."""
+    if len(values) < 2:
+        return values.mean(), np.nan, np.nan
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    return values.mean(), values.mean() - half, values.mean() + half
+
+
+def critical_difference(n_methods: int, n_cases: int) -> float:
+    """Return the difference of average ranks that Nemenyi's test calls one, at 5 %."""
+    quantile = stats.studentized_range.ppf(0.95, n_methods, np.inf) / np.sqrt(2)
+    return quantile * np.sqrt(n_methods * (n_methods + 1) / (6 * n_cases))
+
+
+def plot_ranks(ranks: pd.Series, difference: float, title: str, path: Path) -> None:
+    """Draw average ranks; methods in the grey band are level with the best."""
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    colors = ["#0072B2" if name == "bcl" else "#999999" for name in ranks.index]
+    axes.axvspan(ranks.iloc[0], ranks.iloc[0] + difference, color="#EEEEEE", zorder=0)
+    axes.scatter(ranks, np.arange(len(ranks)), c=colors, s=60)
+    axes.set(
+        yticks=np.arange(len(ranks)),
+        yticklabels=ranks.index,
+        xlabel="average rank (1 is best); grey: critical difference from the best, 5 %",
+        title=title,
+    )
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def report(results: pd.DataFrame, half: str, folder: Path) -> None:
+    """Print tables of means, ranks and differences; draw the ranks."""
+    for labels in ("20", "50", "200", "all"):
+        part = results[results["labels"] == labels]
+        if part.empty:  # of data sets that small
+            continue
+        print(f"\n## {half}, {labels} labels: accuracy, mean ± standard deviation\n")
+        print(table_of_means(part))
+        means = part.groupby(["data", "method"])["accuracy"].mean().unstack("method")
+        ranks = means.rank(axis=1, ascending=False).mean().sort_values()
+        print("\nAverage ranks:", ", ".join(f"{n} {r:.2f}" for n, r in ranks.items()))
+        difference = critical_difference(len(ranks), len(means))
+        path = folder / f"ranks_{half}_{labels}.png"
+        plot_ranks(ranks, difference, f"{half}, {labels} labels", path)
+        print("\n| bcl less | mean | 95 % interval | data sets below by more |")
+        print("|---|---|---|---|")
+        for other in means.columns.drop("bcl"):
+            values = differences(part, "bcl", other)
+            below = [
+                data
+                for data, group in values.groupby("data")
+                if interval(group.to_numpy())[2] < 0
+            ]
+            mean, low, high = interval(values.to_numpy())
+            print(
+                f"| {other} | {mean:+.4f} | {low:+.4f} to {high:+.4f} "
+                f"| {', '.join(below) or 'none'} |"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--half", choices=HALVES, default="tuning")
+    parser.add_argument("--data", nargs="+", help="all of the half unless given")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=Path("label_efficiency.csv"))
+    arguments = parser.parse_args()
+    run_missing(arguments)
+    results = read(arguments.output)
+    report(
+        results[results["half"] == arguments.half],
+        arguments.half,
+        arguments.output.parent,
+    )
+
+
+if __name__ == "__main__":
+    main()
