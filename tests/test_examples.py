@@ -105,8 +105,8 @@ def test_comparison_of_the_losses(monkeypatch, capsys):
     compare.main()
     lines = capsys.readouterr().out.splitlines()
     assert "| dcl | 0.7100 ± 0.0100 |" in lines
-    assert "| bcl − (dcl), paired | 0.1000 ± 0.0000 |" in lines
-    assert "| bcl − (bcl, beta 0.9), paired | 0.0000 ± 0.0000 |" in lines
+    assert "| (dcl) − simclr, paired | 0.0000 ± 0.0000 |" in lines
+    assert "| (bcl, beta 0.9) − simclr, paired | 0.1000 ± 0.0000 |" in lines
 
 
 def test_oracle(tiny_images, monkeypatch, capsys):

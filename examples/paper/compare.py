@@ -59,8 +59,8 @@ def main() -> None:
     for name, values in table.items():
         print(row(name, values))
     for name in VARIANTS:
-        if name != "bcl":
-            print(row(f"bcl − ({name}), paired", table["bcl"] - table[name]))
+        if name != "simclr":
+            print(row(f"({name}) − simclr, paired", table[name] - table["simclr"]))
 
 
 def row(label: str, values: np.ndarray) -> str:

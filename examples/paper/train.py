@@ -36,6 +36,12 @@ from sklearn_bcl.augmentations import ImageAugmentation
 
 LABEL_DRAWS = 5
 CV_FOLDS = 5
+UNUSED_PRIORS = {
+    "simclr": {"tau_plus", "alpha", "alpha_schedule", "beta"},
+    "dcl": {"alpha", "alpha_schedule", "beta"},
+    "hcl": {"alpha", "alpha_schedule", "beta"},
+    "bcl": set(),
+}
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -69,7 +75,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run_folder(arguments: argparse.Namespace) -> Path:
     """Return the folder of a run, named by whatever shapes its result."""
-    ignored = {"data_dir", "output", "save_every"}
+    ignored = {"data_dir", "output", "save_every"} | UNUSED_PRIORS[arguments.loss]
     parts = [
         f"{key}={value}"
         for key, value in vars(arguments).items()
