@@ -73,10 +73,12 @@ class ProjectedEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        encoder = self.encoder
-        # Trained through its square root, the convnet's embedding is worse.
-        ends_in_root = type(encoder).forward is ConvNetEncoder.forward
-        hidden = encoder.cells(x) if ends_in_root else encoder(x)
+        encoder, forward = self.encoder, type(self.encoder).forward
+        if isinstance(encoder, ConvNetEncoder) and forward is ConvNetEncoder.forward:
+            # Trained through its square root, the embedding is worse.
+            hidden = encoder.cells(x)
+        else:
+            hidden = encoder(x)
         return F.normalize(self.head(hidden), dim=1)
 
 
