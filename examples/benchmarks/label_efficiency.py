@@ -154,7 +154,7 @@ def run(
                 accuracy = model.score(Z_test, y_test)
             else:
                 model = clone(method)
-                if name == "self-training":
+                if name.startswith("self-training"):
                     partly = np.full(len(y_train), -1)
                     partly[labelled] = y_train[labelled]
                     model.fit(X_train, partly)
