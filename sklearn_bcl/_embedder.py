@@ -11,18 +11,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     _fit_context,
 )
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils import (
-    check_random_state,
-    gen_batches,
-)
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -49,15 +44,15 @@ from sklearn_bcl._parts import (
 )
 from sklearn_bcl._random import isolated_rng
 from sklearn_bcl._rows import MIN_BATCH_ROWS, ImageLayout, Rows, validate_rows
+from sklearn_bcl._scaling import FeatureScales
 from sklearn_bcl._schedules import make_alpha_schedule
 from sklearn_bcl.encoders import MLPEncoder
 
 __all__ = ["BCLEmbedder"]
 
 SCORE_TEMPERATURE = 0.5
-STATISTICS_BATCH_ROWS = 8192
-AUTO_EPOCHS = (10, 100)  # at least, at most
-AUTO_ROWS_SHOWN = 2_400_000
+AUTO_EPOCHS = (10, 200)  # at least, at most
+AUTO_ROWS = 2_400  # up to which it is the most
 
 
 # What `X` may be; sparse matrices and DataFrames are array-like to NumPy's hints.
@@ -66,9 +61,10 @@ Table = ArrayLike | Tensor
 
 def _auto_epochs(n_rows: int, early_stopping: bool) -> int:
     """Return the number of epochs of ``max_epochs="auto"``."""
+    least, most = AUTO_EPOCHS
     if early_stopping:
-        return AUTO_EPOCHS[1]
-    return int(np.clip(-(-AUTO_ROWS_SHOWN // n_rows), *AUTO_EPOCHS))
+        return most
+    return int(np.clip(np.ceil(most * np.sqrt(AUTO_ROWS / n_rows)), least, most))
 
 
 def _trains_single_epochs(embedder: BCLEmbedder) -> bool:
@@ -98,14 +94,14 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     encoder : {"auto", "mlp", "convnet", "resnet18", "resnet50"}, torch.nn.Module \\
             or callable, default="auto"
         Network from rows to embeddings. "auto" is "mlp" for tables and "convnet" for
-        images. "mlp" standardises the features by constants of the training data, so
-        they need no scaling. "convnet" is small and fast on a CPU. The ResNets are
-        torchvision's (extra ``vision``) with a 3x3 stem for small images, and have
-        512 and 2048 components. A module is copied and may be pretrained; a class or
-        a function without arguments makes a new one. It maps float32 rows of shape
-        ``(n, n_features)``, as they are given, or images of shape
+        images. "mlp" scales the features by medians and quartiles of the training data
+        and clips outliers smoothly, so they need no scaling. "convnet" is small and
+        fast on a CPU. The ResNets are torchvision's (extra ``vision``) with a 3x3 stem
+        for small images, and have 512 and 2048 components. A module is copied and may
+        be pretrained; a class or a function without arguments makes a new one. It maps
+        float32 rows of shape ``(n, n_features)``, as they are given, or images of shape
         ``(n, channels, height, width)`` to ``(n, size)``.
-    hidden_layer_sizes : array-like of int, default=(512,)
+    hidden_layer_sizes : array-like of int, default=(512, 512)
         Sizes of the hidden layers of the "mlp" encoder.
     projection_size : int, default=128
         Size of the projections that the loss compares. They are the output of a head
@@ -176,9 +172,9 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         fewer training rows, all of them make one batch; a last batch of one row is
         left out.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the training rows, at most. "auto" is 100 for up to
-        24,000 rows and with `early_stopping`; for more rows, it is as many as show
-        2,400,000, but at least 10: 40 for 60,000 rows.
+        Number of passes over the training rows, at most. "auto" is 200 for up to
+        2,400 rows and with `early_stopping`; for more rows, it falls with the root of
+        their number, to 98 for 10,000, 40 for 60,000 and at last 10.
     early_stopping : bool, default=False
         Whether to hold out rows and stop when the loss on them no longer improves.
         The encoder of the last epoch that improved it is kept.
@@ -199,7 +195,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Where to train. "auto" is a CUDA GPU where there is one, else the CPU.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit instead of new ones. The
-        optimiser and the constants that standardise the features start anew.
+        optimiser and the constants that scale the features start anew.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, of the order of rows, of the views and of the
         held-out rows. With an int, two fits on the same CPU give bit-equal
@@ -270,7 +266,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     net_: ContrastiveNet
     _layout: ImageLayout | None
     _row_shape: tuple[int, ...]
-    _scaler: StandardScaler
+    _scales: FeatureScales
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [
@@ -319,7 +315,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             | nn.Module
             | Callable[[], nn.Module]
         ) = "auto",
-        hidden_layer_sizes: Sequence[int] = (512,),
+        hidden_layer_sizes: Sequence[int] = (512, 512),
         projection_size: int = 128,
         augmentation: (
             Literal["auto", "corruption", "masking", "noise", "images"] | Augmentation
@@ -411,7 +407,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """Train the encoder for one epoch on a batch of rows.
 
         Weights and the state of the optimiser go on from the last call; the constants
-        that standardise the features follow all rows seen.
+        that scale the features are averages over all calls, weighed by their rows.
 
         Parameters
         ----------
@@ -528,7 +524,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             net = self._build_net(loss, train, y, seed)
             if continuing:
                 self._continue_net(net, with_optimizer=incremental)
-            self._standardize(net, X, reset=not (continuing and incremental))
+            self._scale_features(net, train, reset=not (continuing and incremental))
             if max_epochs == "auto":
                 max_epochs = _auto_epochs(len(train), self.early_stopping)
             interrupted = net.fit_rows(
@@ -618,20 +614,13 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 f"use fit with warm_start=False. {error}"
             ) from error
 
-    def _standardize(self, net: ContrastiveNet, X: Any, *, reset: bool) -> None:
-        """Give the encoder's first layer the means and scales of the features."""
+    def _scale_features(self, net: ContrastiveNet, rows: Rows, *, reset: bool) -> None:
+        """Give the encoder's first layer the centers and scales of the features."""
         encoder = net.module_.encoder
-        if not isinstance(encoder, MLPEncoder):
-            return
-        # Means are computed all the same, also of sparse rows.
-        scaler = StandardScaler(with_mean=False) if reset else self._scaler
-        self._scaler = copy.deepcopy(scaler)
-        rows = Rows(X, torch.device("cpu"), self._layout)
-        for chunk in gen_batches(len(rows), STATISTICS_BATCH_ROWS):
-            self._scaler.partial_fit(
-                X[chunk] if sparse.issparse(X) else rows[chunk].flatten(1).numpy()
-            )
-        encoder.standardize.set_statistics(self._scaler.mean_, self._scaler.scale_)
+        if isinstance(encoder, MLPEncoder):
+            scales = FeatureScales.of(rows, self._random_state)
+            self._scales = scales if reset else self._scales + scales
+            encoder.scale.set_statistics(self._scales.center, self._scales.scale)
 
     def _set_fitted_attributes(self, net: ContrastiveNet, *, continuing: bool) -> None:
         curves = {"loss_curve_": "train_loss", "validation_loss_curve_": "valid_loss"}

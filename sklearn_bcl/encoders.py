@@ -10,50 +10,63 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ConvNetEncoder", "MLPEncoder", "Standardize", "resnet_encoder"]
+__all__ = ["ConvNetEncoder", "MLPEncoder", "RobustScale", "resnet_encoder"]
 
 MIN_PRODUCT_COLUMNS = 16
 MOST_CELLS = 4  # along each side of an image
 LEAST_CHANNELS = 16  # of each cell
+CLIP = 3.0  # a scaled feature's largest value
+FAR = 1e6  # where a scaled feature is as good as clipped
 ROOT_OFFSET = 0.01  # keeps the square root's gradient finite at 0
 
 
-class Standardize(nn.Module):
-    """Centre and scale features by constants of the training data.
+class RobustScale(nn.Module):
+    """Centre and scale features by constants of the training data, then clip smoothly.
 
-    The constants are buffers: they travel with the weights and take no gradient.
+    A feature ``z = (x - center) / scale`` becomes ``z / sqrt(1 + (z / 3)^2)``: small
+    values stay as they are and large ones stay below 3, so that outliers and heavy
+    tails do no harm. The constants are buffers: they travel with the weights and take
+    no gradient.
 
     Parameters
     ----------
     n_features : int
         Number of features.
 
+    References
+    ----------
+    Holzmüller, Grinsztajn, Steinwart (2024). Better by Default: Strong Pre-Tuned MLPs
+    and Boosted Trees on Tabular Data. arXiv:2407.04491.
+
     Examples
     --------
     >>> import torch
-    >>> from sklearn_bcl.encoders import Standardize
-    >>> layer = Standardize(2)
-    >>> layer.set_statistics(mean=[1.0, 1000.0], scale=[1.0, 500.0])
-    >>> layer(torch.tensor([[0.0, 2000.0]]))
-    tensor([[-1.,  2.]])
+    >>> from sklearn_bcl.encoders import RobustScale
+    >>> layer = RobustScale(2)
+    >>> layer.set_statistics(center=[1.0, 1000.0], scale=[1.0, 500.0])
+    >>> layer(torch.tensor([[1.3, 1e9]]))
+    tensor([[0.2985, 3.0000]])
     """
 
-    mean: Tensor
+    center: Tensor
     scale: Tensor
 
     def __init__(self, n_features: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("center", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(n_features))
 
-    def set_statistics(self, mean: ArrayLike, scale: ArrayLike) -> None:
+    def set_statistics(self, center: ArrayLike, scale: ArrayLike) -> None:
         """Set the constants, both of shape ``(n_features,)``; scales are positive."""
-        self.mean.copy_(torch.as_tensor(mean))
-        self.scale.copy_(torch.as_tensor(scale))
+        limits = torch.finfo(self.scale.dtype)
+        self.center.copy_(torch.as_tensor(center))
+        self.scale.copy_(torch.as_tensor(scale).clamp(limits.tiny, limits.max))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(x - mean) / scale``."""
-        return (x - self.mean) / self.scale
+        """Return scaled features, of the shape of ``x``, between -3 and 3."""
+        z = (x - self.center) / self.scale
+        z = z.clamp(-FAR, FAR)  # where a square is still finite
+        return z / torch.sqrt(1 + (z / CLIP) ** 2)
 
 
 class _RowwiseLinear(nn.Linear):
@@ -72,7 +85,7 @@ class _RowwiseLinear(nn.Linear):
 
 
 class MLPEncoder(nn.Module):
-    """Multilayer perceptron whose first layer standardises the features.
+    """Multilayer perceptron whose first layer scales the features.
 
     Hidden layers end in a ReLU. The embedding ends in a leaky one, which learns as well
     and leaves no component dead, so that even two of them tell rows apart.
@@ -83,7 +96,7 @@ class MLPEncoder(nn.Module):
         Number of input features.
     n_components : int
         Size of the embedding.
-    hidden_layer_sizes : sequence of int, default=(512,)
+    hidden_layer_sizes : sequence of int, default=(512, 512)
         Sizes of the hidden layers.
 
     Examples
@@ -98,10 +111,10 @@ class MLPEncoder(nn.Module):
         self,
         n_features: int,
         n_components: int,
-        hidden_layer_sizes: Sequence[int] = (512,),
+        hidden_layer_sizes: Sequence[int] = (512, 512),
     ) -> None:
         super().__init__()
-        self.standardize = Standardize(n_features)
+        self.scale = RobustScale(n_features)
         sizes = [n_features, *hidden_layer_sizes, n_components]
         layers: list[nn.Module] = []
         for size_in, size_out in pairwise(sizes):
@@ -113,7 +126,7 @@ class MLPEncoder(nn.Module):
 
         Images are flattened first.
         """
-        embedding: Tensor = self.layers(self.standardize(x.flatten(1)))
+        embedding: Tensor = self.layers(self.scale(x.flatten(1)))
         return embedding
 
 

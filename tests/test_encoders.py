@@ -1,18 +1,28 @@
 import torch
 from torch import nn
 
-from sklearn_bcl.encoders import MLPEncoder, Standardize
+from sklearn_bcl.encoders import MLPEncoder, RobustScale
 
 
-def test_standardize():
+def test_robust_scale():
     x = torch.randn(500, 3) * torch.tensor([1e-6, 1.0, 1e6])
-    x = x + x.std(dim=0)
-    layer = Standardize(3)
-    layer.set_statistics(x.mean(dim=0), x.std(dim=0))
-    assert torch.allclose(layer(x).mean(dim=0), torch.zeros(3), atol=1e-3)
-    assert torch.allclose(layer(x).std(dim=0), torch.ones(3), atol=1e-3)
+    layer = RobustScale(3)
+    layer.set_statistics(x.median(dim=0).values, x.std(dim=0))
+    z = layer(x)
+    assert (z.abs() < 3).all()
+    assert torch.equal(z.argsort(dim=0), x.argsort(dim=0))
+    assert torch.allclose(layer(layer.center + 0.01 * layer.scale), torch.tensor(0.01))
     assert not list(layer.parameters())
-    assert set(layer.state_dict()) == {"mean", "scale"}
+    assert set(layer.state_dict()) == {"center", "scale"}
+
+
+def test_robust_scale_of_extreme_values():
+    layer = RobustScale(3)
+    layer.set_statistics([0.0, 0.0, -3e38], [1e-300, 1e300, 1.0])
+    z = layer(torch.tensor([[0.0, 1.0, 3e38], [-3e38, 3e38, -3e38]]))
+    assert z.isfinite().all()
+    assert torch.allclose(z[:, 0], torch.tensor([0.0, -3.0]))
+    assert torch.allclose(z[:, 2], torch.tensor([3.0, 0.0]))
 
 
 def test_mlp_layers():

@@ -20,8 +20,8 @@ class Autoencoder(TransformerMixin, BaseEstimator):
     def __init__(
         self,
         n_components: int = 256,
-        hidden_layer_sizes: tuple[int, ...] = (512,),
-        max_epochs: int = 100,
+        hidden_layer_sizes: tuple[int, ...] = (512, 512),
+        max_epochs: int = 200,
         random_state: int = 0,
     ) -> None:
         self.n_components = n_components

@@ -47,10 +47,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
 from tables import HALVES
 from tqdm import tqdm
+from variants import VARIANTS
 
 from sklearn_bcl import BCLEmbedder
 
-LABEL_COUNTS = (20, 50, 200, "all")
+LABEL_COUNTS = ["20", "50", "200", "all"]
 CS = (0.001, 0.01, 0.1, 1.0, 10.0)
 COLUMNS = ("half", "data", "method", "seed", "labels", "draw", "accuracy", "versions")
 VERSIONS = " ".join(
@@ -94,7 +95,7 @@ METHODS: dict[str, Callable[[int], Any]] = {
 def make_method(name: str, seed: int) -> Any:
     """Return a method by its name, with the parameters that follow it."""
     base, _, settings = name.partition(":")
-    method = METHODS[base](seed)
+    method = {**METHODS, **VARIANTS}[base](seed)
     for setting in filter(None, settings.split(";")):
         key, _, value = setting.partition("=")
         method.set_params(**{key: literal_eval(value)})
@@ -125,7 +126,7 @@ def draw_labels(y: np.ndarray, n_labels: int, draw: int) -> np.ndarray:
 
 
 def run(
-    half: str, data: str, name: str, seed: int, n_draws: int
+    half: str, data: str, name: str, seed: int, n_draws: int, label_counts: list[str]
 ) -> list[tuple[Any, ...]]:
     """Return the rows of the CSV file of one method on one split."""
     torch.set_num_threads(1)
@@ -138,8 +139,8 @@ def run(
         method.fit(X_train)
         Z_train, Z_test = method.transform(X_train), method.transform(X_test)
     rows = []
-    for labels in LABEL_COUNTS:
-        n_labels = len(y_train) if labels == "all" else labels
+    for labels in label_counts:
+        n_labels = len(y_train) if labels == "all" else int(labels)
         if labels != "all" and n_labels > len(y_train) - len(np.unique(y)):
             continue
         for draw in range(1 if labels == "all" else n_draws):
@@ -178,7 +179,7 @@ def run_missing(arguments: argparse.Namespace) -> None:
     done = read(arguments.output)
     done = set(zip(done["data"], done["method"], done["seed"], strict=True))
     tasks = [
-        (arguments.half, data, name, seed, arguments.draws)
+        (arguments.half, data, name, seed, arguments.draws, arguments.labels)
         for seed in range(arguments.seeds)
         for data in arguments.data or HALVES[arguments.half]
         for name in arguments.methods
@@ -256,7 +257,7 @@ def plot_ranks(ranks: pd.Series, difference: float, title: str, path: Path) -> N
 
 def report(results: pd.DataFrame, half: str, folder: Path) -> None:
     """Print tables of means, ranks and differences; draw the ranks."""
-    for labels in ("20", "50", "200", "all"):
+    for labels in LABEL_COUNTS:
         part = results[results["labels"] == labels]
         if part.empty:  # of data sets that small
             continue
@@ -294,6 +295,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--labels", nargs="+", default=LABEL_COUNTS)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("label_efficiency.csv"))
     arguments = parser.parse_args()

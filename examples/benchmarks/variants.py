@@ -1,0 +1,232 @@
+"""Designs of the search behind the defaults that `BCLEmbedder` has no parameter for.
+
+Each is built from what is public: pipelines, callbacks, encoders, augmentations.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import QuantileTransformer, StandardScaler
+from skorch.callbacks import Callback, LRScheduler
+from torch import Generator, Tensor, nn
+
+from sklearn_bcl import BCLEmbedder
+from sklearn_bcl.augmentations import FeatureCorruption, GaussianNoise
+
+
+class RobustScale(TransformerMixin, BaseEstimator):
+    """The scaling of the default, and another function after it."""
+
+    def __init__(self, squash):
+        self.squash = squash
+
+    def fit(self, X, y=None):
+        low, self.center_, high = np.quantile(X, [0.25, 0.5, 0.75], axis=0)
+        self.scale_ = (high - low) / 1.349  # 1 for a standard normal distribution
+        self.scale_ = np.where(self.scale_ > 0, self.scale_, np.std(X, axis=0))
+        self.scale_ = np.where(self.scale_ > 0, self.scale_, 1)
+        return self
+
+    def transform(self, X):
+        return self.squash((X - self.center_) / self.scale_)
+
+
+def smooth_clip(z: np.ndarray) -> np.ndarray:
+    return z / np.sqrt(1 + (z / 3) ** 2)
+
+
+class NeighbourViews(BaseEstimator):
+    """A corrupted copy of a row, in the second of two views of one of its neighbours.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Training rows, among which neighbours are looked for after scaling.
+    n_neighbors : int
+    both : bool
+        Whether the first view is of a neighbour, too.
+    rate : float
+        Probability that a value of either is redrawn.
+    """
+
+    def __init__(self, X, n_neighbors=5, both=False, rate=0.3):
+        self.X = X
+        self.n_neighbors = n_neighbors
+        self.both = both
+        self.rate = rate
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        if not hasattr(self, "rows_"):
+            self.rows_ = torch.as_tensor(np.asarray(self.X, dtype=np.float32))
+            self.scaler_ = RobustScale(smooth_clip).fit(self.X)
+            self.scaled_ = torch.from_numpy(self.scaler_.transform(self.X))
+            self.calls_ = 0
+        self.calls_ += 1
+        if self.both or self.calls_ % 2 == 0:
+            scaled = torch.from_numpy(self.scaler_.transform(x.numpy()))
+            distances = torch.cdist(scaled, self.scaled_)
+            n_nearest = min(self.n_neighbors + 1, len(self.rows_))
+            nearest = distances.topk(n_nearest, largest=False).indices
+            # The first is the row itself, which stays only if both views are drawn.
+            first = 0 if self.both else 1
+            chosen = torch.randint(first, n_nearest, (len(x), 1), generator=generator)
+            x = self.rows_[nearest.gather(1, chosen)[:, 0]]
+        return FeatureCorruption(self.rate)(x, generator)
+
+
+class NeighbourEmbedder(TransformerMixin, BaseEstimator):
+    """`BCLEmbedder` with :class:`NeighbourViews` of its training rows."""
+
+    def __init__(self, embedder, n_neighbors=5, both=False, rate=0.3):
+        self.embedder = embedder
+        self.n_neighbors = n_neighbors
+        self.both = both
+        self.rate = rate
+
+    def fit(self, X, y=None):
+        views = NeighbourViews(np.asarray(X), self.n_neighbors, self.both, self.rate)
+        self.embedder_ = clone(self.embedder).set_params(augmentation=views).fit(X)
+        return self
+
+    def transform(self, X):
+        return self.embedder_.transform(X)
+
+
+class OneView(BaseEstimator):
+    """Corrupt the second view only, as SCARF does."""
+
+    def __init__(self, rate=0.6):
+        self.rate = rate
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        self.calls_ = getattr(self, "calls_", 0) + 1
+        return FeatureCorruption(self.rate if self.calls_ % 2 else 0)(x, generator)
+
+
+class CorruptionAndNoise(BaseEstimator):
+    def __init__(self, rate=0.3, scale=0.3):
+        self.rate = rate
+        self.scale = scale
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        noisy = GaussianNoise(self.scale)(x, generator)
+        return FeatureCorruption(self.rate)(noisy, generator)
+
+
+class RandomRate(BaseEstimator):
+    """Corrupt each row at a rate of its own, uniform up to the double of `rate`."""
+
+    def __init__(self, rate=0.3):
+        self.rate = rate
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        rates = 2 * self.rate * torch.rand(len(x), 1, generator=generator)
+        donors = torch.randint(len(x), x.shape, generator=generator)
+        chosen = torch.rand(x.shape, generator=generator) < rates
+        return torch.where(chosen, x.gather(0, donors), x)
+
+
+class WeightAverage(Callback):
+    """End with an exponential moving average of the weights."""
+
+    def __init__(self, decay=0.99):
+        self.decay = decay
+
+    def on_train_begin(self, net, **kwargs):
+        self.average_ = copy.deepcopy(net.module_.state_dict())
+
+    def on_batch_end(self, net, training, **kwargs):
+        if training:
+            for name, value in net.module_.state_dict().items():
+                self.average_[name].lerp_(value, 1 - self.decay)
+
+    def on_train_end(self, net, **kwargs):
+        net.module_.load_state_dict(self.average_)
+
+
+class OwnEncoder(TransformerMixin, BaseEstimator):
+    """`BCLEmbedder` on an encoder made for the number of features."""
+
+    def __init__(self, embedder, make):
+        self.embedder = embedder
+        self.make = make
+
+    def fit(self, X, y=None):
+        encoder = partial(self.make, X.shape[1])
+        self.embedder_ = clone(self.embedder).set_params(encoder=encoder).fit(X)
+        return self
+
+    def transform(self, X):
+        return self.embedder_.transform(X)
+
+
+def mlp(n_features: int) -> nn.Module:
+    """Return the default encoder without its scaling."""
+    return nn.Sequential(
+        *(nn.Linear(n_features, 512), nn.ReLU()),
+        *(nn.Linear(512, 512), nn.ReLU()),
+        *(nn.Linear(512, 256), nn.LeakyReLU(0.1)),
+    )
+
+
+def batch_norm(n_features: int) -> nn.Module:
+    return nn.Sequential(
+        *(nn.Linear(n_features, 512), nn.BatchNorm1d(512), nn.ReLU()),
+        *(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU()),
+        *(nn.Linear(512, 256), nn.BatchNorm1d(256), nn.LeakyReLU(0.1)),
+    )
+
+
+def dropout(n_features: int) -> nn.Module:
+    return nn.Sequential(
+        *(nn.Linear(n_features, 512), nn.ReLU(), nn.Dropout(0.2)),
+        *(nn.Linear(512, 512), nn.ReLU(), nn.Dropout(0.2)),
+        *(nn.Linear(512, 256), nn.LeakyReLU(0.1)),
+    )
+
+
+def bcl(seed: int, **settings: Any) -> BCLEmbedder:
+    return BCLEmbedder(random_state=seed, **settings)
+
+
+def scaled(
+    scaler: Any, seed: int, make: Callable[[int], nn.Module] = mlp
+) -> BaseEstimator:
+    """Return the default with another scaling of the features, or another encoder."""
+    return make_pipeline(scaler, OwnEncoder(bcl(seed), make))
+
+
+def quantiles(seed: int) -> QuantileTransformer:
+    return QuantileTransformer(
+        n_quantiles=1000, output_distribution="normal", random_state=seed
+    )
+
+
+VARIANTS: dict[str, Callable[[int], Any]] = {
+    "standardised": lambda seed: scaled(StandardScaler(), seed),
+    "quantiles": lambda seed: scaled(quantiles(seed), seed),
+    "asinh": lambda seed: scaled(RobustScale(np.arcsinh), seed),
+    "batch norm": lambda seed: scaled(RobustScale(smooth_clip), seed, batch_norm),
+    "dropout": lambda seed: scaled(RobustScale(smooth_clip), seed, dropout),
+    "neighbours": lambda seed: NeighbourEmbedder(bcl(seed), both=True),
+    "corruption": lambda seed: bcl(seed, augmentation=FeatureCorruption()),
+    "one view": lambda seed: bcl(seed, augmentation=OneView()),
+    "random rate": lambda seed: bcl(seed, augmentation=RandomRate()),
+    "noise": lambda seed: bcl(seed, augmentation=GaussianNoise(0.5)),
+    "corruption and noise": lambda seed: bcl(seed, augmentation=CorruptionAndNoise()),
+    "average": lambda seed: bcl(seed, callbacks=[WeightAverage()]),
+    "cosine": lambda seed: bcl(
+        seed, callbacks=[LRScheduler("CosineAnnealingLR", T_max=200)]
+    ),
+    "raw appended": lambda seed: FeatureUnion(
+        [("raw", StandardScaler()), ("bcl", bcl(seed))]
+    ),
+}

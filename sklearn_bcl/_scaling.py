@@ -1,0 +1,62 @@
+"""Constants that scale the features of tables, robust to heavy tails and outliers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklearn_bcl._rows import Rows
+
+MOST_ROWS = 10_000
+MOST_VALUES = 2**27  # of wide rows, fewer
+LEAST_ROWS = 1_000
+NORMAL_QUARTILES = 1.349  # distance of the quartiles of a standard normal distribution
+
+
+@dataclass(frozen=True)
+class FeatureScales:
+    """Median and spread of each feature, over the rows of one or several calls.
+
+    The spread is that of a normal distribution with the same interquartile range, or
+    the standard deviation where more than half of the values are equal (one-hot
+    columns, rare counts), or 1 where all are. Calls are averaged, each with as much
+    weight as it has rows, so that no rows need be kept.
+
+    Parameters
+    ----------
+    center, scale : ndarray of shape (n_features,)
+    n_rows : int
+        Rows seen.
+    n_varied : ndarray of shape (n_features,)
+        Rows seen in those calls in which the feature was not constant.
+    """
+
+    center: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    n_rows: int
+    n_varied: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rows: Rows, random_state: np.random.RandomState) -> FeatureScales:
+        """Measure the features on the rows, or on a random 10,000 of them."""
+        n_rows, n_features = len(rows), rows[:1].numel()
+        most = min(MOST_ROWS, max(LEAST_ROWS, MOST_VALUES // n_features))
+        if n_rows > most:
+            rows = rows.subset(random_state.choice(n_rows, most, replace=False))
+        values = rows[:].flatten(1).cpu().numpy()
+        low, center, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
+        scale = (high.astype(np.float64) - low) / NORMAL_QUARTILES
+        scale = np.where(scale > 0, scale, values.std(axis=0, dtype=np.float64))
+        varies = values.min(axis=0) < values.max(axis=0)
+        scale = np.where(varies, scale, 1.0)
+        return cls(center.astype(np.float64), scale, n_rows, varies * n_rows)
+
+    def __add__(self, other: FeatureScales) -> FeatureScales:
+        n_rows = self.n_rows + other.n_rows
+        n_varied = self.n_varied + other.n_varied
+        center = (self.n_rows * self.center + other.n_rows * other.center) / n_rows
+        total = self.n_varied * self.scale + other.n_varied * other.scale
+        scale = np.where(n_varied > 0, total / np.maximum(n_varied, 1), 1.0)
+        return FeatureScales(center, scale, n_rows, n_varied)
