@@ -2,6 +2,7 @@
 
     python examples/benchmarks/label_efficiency.py --half tuning
     python examples/benchmarks/label_efficiency.py --half confirmation
+    python examples/benchmarks/label_efficiency.py --half tuning confirmation
 
 On each data set, every method sees the same unlabelled training rows (70 %). Then some
 rows are labelled, drawn anew for each draw, and the same probe is fitted on them:
@@ -12,8 +13,8 @@ Accuracy is that on the other 30 %. Methods that are classifiers see the labelle
 `--methods "bcl:beta=0.9;batch_size=128"` sets parameters of a method, for the search.
 
 Each result is appended to a CSV file when it is there, so that a run that is stopped
-goes on where it was. The tables and figures are of all that it holds.
-UMAP needs the extra ``benchmark``.
+goes on where it was. Tables and figures compare the first of the methods with the
+others. UMAP needs the extra ``benchmark``.
 """
 
 from __future__ import annotations
@@ -76,6 +77,10 @@ def self_training(seed: int) -> BaseEstimator:
 
 
 METHODS: dict[str, Callable[[int], Any]] = {
+    **{
+        loss: lambda seed, loss=loss: BCLEmbedder(loss=loss, random_state=seed)
+        for loss in ("bcl", "simclr", "dcl", "hcl")
+    },
     "raw": lambda seed: StandardScaler(),
     "PCA": pca,
     "UMAP": umap,
@@ -85,10 +90,6 @@ METHODS: dict[str, Callable[[int], Any]] = {
     ),
     "self-training": self_training,
     "autoencoder": lambda seed: Autoencoder(random_state=seed),
-    **{
-        loss: lambda seed, loss=loss: BCLEmbedder(loss=loss, random_state=seed)
-        for loss in ("simclr", "dcl", "hcl", "bcl")
-    },
 }
 
 
@@ -179,9 +180,10 @@ def run_missing(arguments: argparse.Namespace) -> None:
     done = read(arguments.output)
     done = set(zip(done["data"], done["method"], done["seed"], strict=True))
     tasks = [
-        (arguments.half, data, name, seed, arguments.draws, arguments.labels)
+        (half, data, name, seed, arguments.draws, arguments.labels)
         for seed in range(arguments.seeds)
-        for data in arguments.data or HALVES[arguments.half]
+        for half in arguments.half
+        for data in arguments.data or HALVES[half]
         for name in arguments.methods
         if (data, name, seed) not in done
     ]
@@ -198,37 +200,74 @@ def run_missing(arguments: argparse.Namespace) -> None:
             file.flush()
 
 
-def table_of_means(results: pd.DataFrame) -> str:
+def table_of_means(results: pd.DataFrame, methods: list[str]) -> str:
     """Return a table of mean ± standard deviation over splits and draws."""
 
     def cell(values: pd.Series) -> str:
         spread = f" ± {values.std():.3f}" if len(values) > 1 else ""
         return f"{values.mean():.3f}{spread}"
 
-    cells = results.groupby(["method", "data"])["accuracy"].apply(cell)
-    cells = cells.unstack("data")
-    lines = [["method", *cells.columns], ["---"] * (1 + cells.shape[1])]
+    cells = results.groupby(["data", "method"])["accuracy"].apply(cell)
+    cells = cells.unstack("method")[methods]
+    lines = [["data", *methods], ["---"] * (1 + len(methods))]
     lines += [[name, *row] for name, row in cells.iterrows()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def differences(results: pd.DataFrame, method: str, other: str) -> pd.Series:
-    """Return accuracies of one method less those of another, on each split.
-
-    Draws of labels within a split share its rows and its embedding, so they count as
-    one: their mean.
-    """
-    means = results.groupby(["data", "seed", "method"])["accuracy"].mean()
-    means = means.unstack("method")
-    return means[method] - means[other]
+    """Return accuracies of one method less those of another, paired."""
+    keys = ["data", "seed", "labels", "draw"]
+    values = results.pivot(index=keys, columns="method", values="accuracy")
+    return values[method] - values[other]
 
 
-def interval(values: np.ndarray) -> tuple[float, float, float]:
+def interval(values: pd.Series) -> tuple[float, float, float]:
     """Return the mean and the bounds of its 95 % interval, by Student's t."""
     if len(values) < 2:
         return values.mean(), np.nan, np.nan
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    half = stats.t.ppf(0.975, len(values) - 1) * values.sem()
     return values.mean(), values.mean() - half, values.mean() + half
+
+
+def in_points(mean: float, low: float, high: float) -> str:
+    return f"{100 * mean:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
+
+
+def table_of_differences(results: pd.DataFrame, methods: list[str]) -> str:
+    """Return a table of the first method's accuracies less those of the others.
+
+    Draws of labels within a split share its rows and its embedding, so they count as
+    one in the first interval, and splits of a data set as one in the second. Data sets
+    are listed where the interval over their splits and draws, as if they were
+    independent, excludes 0: more of them than a cautious test would find.
+    """
+    first, *others = methods
+    lines = [
+        [
+            f"{first} less",
+            "points, mean over data sets × splits",
+            "over data sets",
+            "data sets above",
+            "below",
+        ],
+        ["---"] * 5,
+    ]
+    for other in others:
+        values = differences(results, first, other)
+        splits = values.groupby(["data", "seed"]).mean()
+        bounds = {data: interval(group)[1:] for data, group in values.groupby("data")}
+        above = [data for data, (low, _) in bounds.items() if low > 0]
+        below = [data for data, (_, high) in bounds.items() if high < 0]
+        lines.append(
+            [
+                other,
+                in_points(*interval(splits)),
+                in_points(*interval(splits.groupby("data").mean())),
+                f"{len(above)} of {len(bounds)}",
+                ", ".join(below) or "none",
+            ]
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def critical_difference(n_methods: int, n_cases: int) -> float:
@@ -237,10 +276,12 @@ def critical_difference(n_methods: int, n_cases: int) -> float:
     return quantile * np.sqrt(n_methods * (n_methods + 1) / (6 * n_cases))
 
 
-def plot_ranks(ranks: pd.Series, difference: float, title: str, path: Path) -> None:
+def plot_ranks(
+    ranks: pd.Series, first: str, difference: float, title: str, path: Path
+) -> None:
     """Draw average ranks; methods in the grey band are level with the best."""
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    colors = ["#0072B2" if name == "bcl" else "#999999" for name in ranks.index]
+    colors = ["#0072B2" if name == first else "#999999" for name in ranks.index]
     axes.axvspan(ranks.iloc[0], ranks.iloc[0] + difference, color="#EEEEEE", zorder=0)
     axes.scatter(ranks, np.arange(len(ranks)), c=colors, s=60)
     axes.set(
@@ -255,34 +296,16 @@ def plot_ranks(ranks: pd.Series, difference: float, title: str, path: Path) -> N
     plt.close(figure)
 
 
-def report(results: pd.DataFrame, half: str, folder: Path) -> None:
+def report(results: pd.DataFrame, methods: list[str], title: str, path: Path) -> None:
     """Print tables of means, ranks and differences; draw the ranks."""
-    for labels in LABEL_COUNTS:
-        part = results[results["labels"] == labels]
-        if part.empty:  # of data sets that small
-            continue
-        print(f"\n## {half}, {labels} labels: accuracy, mean ± standard deviation\n")
-        print(table_of_means(part))
-        means = part.groupby(["data", "method"])["accuracy"].mean().unstack("method")
-        ranks = means.rank(axis=1, ascending=False).mean().sort_values()
-        print("\nAverage ranks:", ", ".join(f"{n} {r:.2f}" for n, r in ranks.items()))
-        difference = critical_difference(len(ranks), len(means))
-        path = folder / f"ranks_{half}_{labels}.png"
-        plot_ranks(ranks, difference, f"{half}, {labels} labels", path)
-        print("\n| bcl less | mean | 95 % interval | data sets below by more |")
-        print("|---|---|---|---|")
-        for other in means.columns.drop("bcl"):
-            values = differences(part, "bcl", other)
-            below = [
-                data
-                for data, group in values.groupby("data")
-                if interval(group.to_numpy())[2] < 0
-            ]
-            mean, low, high = interval(values.to_numpy())
-            print(
-                f"| {other} | {mean:+.4f} | {low:+.4f} to {high:+.4f} "
-                f"| {', '.join(below) or 'none'} |"
-            )
+    print(f"\n## {title}: accuracy, mean ± standard deviation\n")
+    print(table_of_means(results, methods))
+    means = results.groupby(["data", "method"])["accuracy"].mean().unstack("method")
+    ranks = means.rank(axis=1, ascending=False).mean().sort_values()
+    print("\nAverage ranks:", ", ".join(f"{n} {r:.2f}" for n, r in ranks.items()))
+    print(f"\n{table_of_differences(results, methods)}")
+    difference = critical_difference(len(ranks), len(means))
+    plot_ranks(ranks, methods[0], difference, title, path)
 
 
 def main() -> None:
@@ -290,7 +313,7 @@ def main() -> None:
         description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--half", choices=HALVES, default="tuning")
+    parser.add_argument("--half", nargs="+", choices=HALVES, default=["tuning"])
     parser.add_argument("--data", nargs="+", help="all of the half unless given")
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=3)
@@ -301,11 +324,16 @@ def main() -> None:
     arguments = parser.parse_args()
     run_missing(arguments)
     results = read(arguments.output)
-    report(
-        results[results["half"] == arguments.half],
-        arguments.half,
-        arguments.output.parent,
-    )
+    chosen = results["half"].isin(arguments.half)
+    results = results[chosen & results["method"].isin(arguments.methods)]
+    parts = {labels: results[results["labels"] == labels] for labels in LABEL_COUNTS}
+    parts["few"] = results[results["labels"] != "all"]  # the mean over label counts
+    for labels, part in parts.items():
+        if not part.empty:  # as of data sets that small
+            name = f"ranks_{'_'.join(arguments.half)}_{labels}.png"
+            title = f"{' and '.join(arguments.half)}, {labels} labels"
+            path = arguments.output.parent / name
+            report(part, arguments.methods, title, path)
 
 
 if __name__ == "__main__":
