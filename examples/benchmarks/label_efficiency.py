@@ -222,7 +222,7 @@ def differences(results: pd.DataFrame, method: str, other: str) -> pd.Series:
     """Return accuracies of one method less those of another, paired."""
     keys = ["data", "seed", "labels", "draw"]
     values = results.pivot(index=keys, columns="method", values="accuracy")
-    return values[method] - values[other]
+    return (values[method] - values[other]).dropna()
 
 
 def interval(values: pd.Series) -> tuple[float, float, float]:

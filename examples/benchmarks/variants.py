@@ -193,6 +193,21 @@ def dropout(n_features: int) -> nn.Module:
     )
 
 
+class Skip(nn.Module):
+    """The default encoder, whose last layer sees the features, too."""
+
+    def __init__(self, n_features):
+        super().__init__()
+        self.hidden = nn.Sequential(
+            *(nn.Linear(n_features, 512), nn.ReLU()),
+            *(nn.Linear(512, 512), nn.ReLU()),
+        )
+        self.last = nn.Sequential(nn.Linear(512 + n_features, 256), nn.LeakyReLU(0.1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.cat([self.hidden(x), x], dim=1))
+
+
 def bcl(seed: int, **settings: Any) -> BCLEmbedder:
     return BCLEmbedder(random_state=seed, **settings)
 
@@ -215,6 +230,7 @@ VARIANTS: dict[str, Callable[[int], Any]] = {
     "quantiles": lambda seed: scaled(quantiles(seed), seed),
     "asinh": lambda seed: scaled(RobustScale(np.arcsinh), seed),
     "batch norm": lambda seed: scaled(RobustScale(smooth_clip), seed, batch_norm),
+    "skip": lambda seed: scaled(RobustScale(smooth_clip), seed, Skip),
     "dropout": lambda seed: scaled(RobustScale(smooth_clip), seed, dropout),
     "neighbours": lambda seed: NeighbourEmbedder(bcl(seed), both=True),
     "corruption": lambda seed: bcl(seed, augmentation=FeatureCorruption()),
