@@ -53,7 +53,6 @@ __all__ = ["BCLEmbedder"]
 SCORE_TEMPERATURE = 0.5
 AUTO_EPOCHS = (10, 200)  # at least, at most
 AUTO_ROWS = 2_400  # up to which it is the most
-AUTO_WEIGHT_DECAY = {"table": 1e-3, "images": 1e-6}
 
 
 # What `X` may be; sparse matrices and DataFrames are array-like to NumPy's hints.
@@ -162,9 +161,9 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Softmax temperature of the cosine similarities.
     learning_rate : float > 0, default=0.001
         Step size of the optimiser.
-    weight_decay : float >= 0 or "auto", default="auto"
-        L2 penalty of the optimiser ("adamw": decoupled weight decay). "auto" is 0.001
-        for tables and 1e-6 for images. Not used by optimisers without one.
+    weight_decay : float >= 0, default=1e-6
+        L2 penalty of the optimiser ("adamw": decoupled weight decay). Not used by
+        optimisers without one.
     optimizer : {"adam", "adamw", "sgd"} or subclass of torch.optim.Optimizer, \
             default="adam"
         Optimiser; "sgd" has a momentum of 0.9.
@@ -289,7 +288,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "beta": [Interval(Real, 0, 1, closed="right")],
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "batch_size": [Interval(Integral, MIN_BATCH_ROWS, None, closed="left")],
         "max_epochs": [
@@ -332,7 +331,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         beta: float = 0.5,
         temperature: float = 0.5,
         learning_rate: float = 1e-3,
-        weight_decay: float | Literal["auto"] = "auto",
+        weight_decay: float = 1e-6,
         optimizer: (
             Literal["adam", "adamw", "sgd"] | Callable[..., torch.optim.Optimizer]
         ) = "adam",
@@ -565,10 +564,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 hidden_layer_sizes=self.hidden_layer_sizes,
             )
             module = ProjectedEncoder(encoder, size, self.projection_size)
-        weight_decay = self.weight_decay
-        if weight_decay == "auto":
-            weight_decay = AUTO_WEIGHT_DECAY["images" if example.ndim == 4 else "table"]
-        optimizer, settings = make_optimizer(self.optimizer, weight_decay)
+        optimizer, settings = make_optimizer(self.optimizer, self.weight_decay)
         callbacks = make_alpha_schedule(
             self.alpha_schedule,
             loss,

@@ -241,16 +241,6 @@ def test_optimizer_without_weight_decay(X):
     assert small(optimizer=torch.optim.Rprop).fit_transform(X).shape == (100, 8)
 
 
-def test_auto_weight_decay(X):
-    def used(embedder, rows):
-        (group,) = embedder.fit(rows).net_.optimizer_.param_groups
-        return group["weight_decay"]
-
-    images = X[:, :4].reshape(100, 2, 2)
-    assert used(small(), X) == 1e-3
-    assert used(small(encoder="mlp", augmentation=noise), images) == 1e-6
-
-
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", torch.optim.RMSprop])
 def test_optimizers(X, optimizer):
     embedder = small(optimizer=optimizer, weight_decay=0.01).fit(X)

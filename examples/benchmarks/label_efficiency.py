@@ -121,19 +121,9 @@ def probe(y: np.ndarray) -> BaseEstimator:
 
 def draw_labels(y: np.ndarray, n_labels: int, draw: int) -> np.ndarray:
     """Return the indices of labelled rows, of each class at least one."""
-    if n_labels == len(y):
-        return np.arange(n_labels)
     return train_test_split(
         np.arange(len(y)), train_size=n_labels, stratify=y, random_state=draw
     )[0]
-
-
-def partly(y: np.ndarray, n_labels: int, draw: int) -> np.ndarray:
-    """Return the labels of labelled rows, and -1 for the others."""
-    labelled = draw_labels(y, n_labels, draw)
-    labels = np.full(len(y), -1)
-    labels[labelled] = y[labelled]
-    return labels
 
 
 def run(
@@ -147,7 +137,7 @@ def run(
     )
     method = make_method(name, seed)
     if not is_classifier(method):
-        method.fit(X_train, partly(y_train, 50, 0) if '"auc"' in name else None)
+        method.fit(X_train)
         Z_train, Z_test = method.transform(X_train), method.transform(X_test)
     rows = []
     for labels in label_counts:
@@ -155,7 +145,11 @@ def run(
         if labels != "all" and n_labels > len(y_train) - len(np.unique(y)):
             continue
         for draw in range(1 if labels == "all" else n_draws):
-            labelled = draw_labels(y_train, n_labels, draw)
+            labelled = (
+                np.arange(n_labels)
+                if labels == "all"
+                else draw_labels(y_train, n_labels, draw)
+            )
             if not is_classifier(method):
                 model = probe(y_train[labelled])
                 model.fit(Z_train[labelled], y_train[labelled])
@@ -163,7 +157,9 @@ def run(
             else:
                 model = clone(method)
                 if name.startswith("self-training"):
-                    model.fit(X_train, partly(y_train, n_labels, draw))
+                    partly = np.full(len(y_train), -1)
+                    partly[labelled] = y_train[labelled]
+                    model.fit(X_train, partly)
                 else:
                     model.fit(X_train[labelled], y_train[labelled])
                 accuracy = model.score(X_test, y_test)
