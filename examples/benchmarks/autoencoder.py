@@ -15,7 +15,10 @@ from sklearn_bcl.encoders import MLPEncoder
 
 
 class Autoencoder(TransformerMixin, BaseEstimator):
-    """The encoder and the training of `BCLEmbedder`, with a mirrored decoder."""
+    """The encoder and the training of `BCLEmbedder`, with a mirrored decoder.
+
+    As there, the scaled features follow the learned components if they are no more.
+    """
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class Autoencoder(TransformerMixin, BaseEstimator):
                 train_split=None,
                 verbose=0,
             ).fit(X, X)
+        encoder.passthrough = X.shape[1] <= self.n_components
         self.encoder_ = encoder.eval()
         return self
 

@@ -10,7 +10,8 @@ standardise, logistic regression with C by cross-validation on the labelled rows
 Accuracy is that on the other 30 %. Methods that are classifiers see the labelled rows
 (self-training: all rows) and predict themselves.
 
-`--methods "bcl:beta=0.9;batch_size=128"` sets parameters of a method, for the search.
+`--methods "bcl:beta=0.9;batch_size=128"` sets parameters of a method; `search.py` does
+so to choose the defaults.
 
 Each result is appended to a CSV file when it is there, so that a run that is stopped
 goes on where it was. Tables and figures compare the first of the methods with the
@@ -24,6 +25,7 @@ import csv
 import importlib.metadata
 from ast import literal_eval
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +78,11 @@ def self_training(seed: int) -> BaseEstimator:
     return make_pipeline(StandardScaler(), SelfTrainingClassifier(classifier))
 
 
-METHODS: dict[str, Callable[[int], Any]] = {
+METHODS: dict[str, Callable[..., Any]] = {
     **{
-        loss: lambda seed, loss=loss: BCLEmbedder(loss=loss, random_state=seed)
+        loss: partial(
+            lambda seed, **kw: BCLEmbedder(random_state=seed, **kw), loss=loss
+        )
         for loss in ("bcl", "simclr", "dcl", "hcl")
     },
     "raw": lambda seed: StandardScaler(),
@@ -96,11 +100,9 @@ METHODS: dict[str, Callable[[int], Any]] = {
 def make_method(name: str, seed: int) -> Any:
     """Return a method by its name, with the parameters that follow it."""
     base, _, settings = name.partition(":")
-    method = {**METHODS, **VARIANTS}[base](seed)
-    for setting in filter(None, settings.split(";")):
-        key, _, value = setting.partition("=")
-        method.set_params(**{key: literal_eval(value)})
-    return method
+    pairs = [setting.split("=") for setting in settings.split(";") if setting]
+    parameters = {key: literal_eval(value) for key, value in pairs}
+    return {**METHODS, **VARIANTS}[base](seed, **parameters)
 
 
 def probe(y: np.ndarray) -> BaseEstimator:
@@ -121,9 +123,19 @@ def probe(y: np.ndarray) -> BaseEstimator:
 
 def draw_labels(y: np.ndarray, n_labels: int, draw: int) -> np.ndarray:
     """Return the indices of labelled rows, of each class at least one."""
+    if n_labels == len(y):
+        return np.arange(n_labels)
     return train_test_split(
         np.arange(len(y)), train_size=n_labels, stratify=y, random_state=draw
     )[0]
+
+
+def partly(y: np.ndarray, n_labels: int, draw: int) -> np.ndarray:
+    """Return the labels of labelled rows, and -1 for the others."""
+    labelled = draw_labels(y, n_labels, draw)
+    labels = np.full(len(y), -1)
+    labels[labelled] = y[labelled]
+    return labels
 
 
 def run(
@@ -137,7 +149,7 @@ def run(
     )
     method = make_method(name, seed)
     if not is_classifier(method):
-        method.fit(X_train)
+        method.fit(X_train, partly(y_train, 50, 0) if '"auc"' in name else None)
         Z_train, Z_test = method.transform(X_train), method.transform(X_test)
     rows = []
     for labels in label_counts:
@@ -145,11 +157,7 @@ def run(
         if labels != "all" and n_labels > len(y_train) - len(np.unique(y)):
             continue
         for draw in range(1 if labels == "all" else n_draws):
-            labelled = (
-                np.arange(n_labels)
-                if labels == "all"
-                else draw_labels(y_train, n_labels, draw)
-            )
+            labelled = draw_labels(y_train, n_labels, draw)
             if not is_classifier(method):
                 model = probe(y_train[labelled])
                 model.fit(Z_train[labelled], y_train[labelled])
@@ -157,9 +165,7 @@ def run(
             else:
                 model = clone(method)
                 if name.startswith("self-training"):
-                    partly = np.full(len(y_train), -1)
-                    partly[labelled] = y_train[labelled]
-                    model.fit(X_train, partly)
+                    model.fit(X_train, partly(y_train, n_labels, draw))
                 else:
                     model.fit(X_train[labelled], y_train[labelled])
                 accuracy = model.score(X_test, y_test)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 from skorch.callbacks import Callback, LRScheduler
 from torch import Generator, Tensor, nn
@@ -134,6 +134,24 @@ class RandomRate(BaseEstimator):
         return torch.where(chosen, x.gather(0, donors), x)
 
 
+class NearCorruption(BaseEstimator):
+    """Redraw values from the nearest rows of the batch instead of all of them."""
+
+    def __init__(self, rate=0.5, share=0.25):
+        self.rate = rate
+        self.share = share
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        spread = x.std(dim=0, correction=0)
+        z = (x - x.mean(dim=0)) / torch.where(spread > 0, spread, 1)
+        distances = torch.cdist(z.clamp(-3, 3), z.clamp(-3, 3))
+        n_near = min(max(2, int(len(x) * self.share)), len(x))
+        near = distances.topk(n_near, largest=False).indices
+        donors = near.gather(1, torch.randint(n_near, x.shape, generator=generator))
+        chosen = torch.rand(x.shape, generator=generator) < self.rate
+        return torch.where(chosen, x.gather(0, donors), x)
+
+
 class WeightAverage(Callback):
     """End with an exponential moving average of the weights."""
 
@@ -213,10 +231,10 @@ def bcl(seed: int, **settings: Any) -> BCLEmbedder:
 
 
 def scaled(
-    scaler: Any, seed: int, make: Callable[[int], nn.Module] = mlp
+    scaler: Any, seed: int, make: Callable[[int], nn.Module] = mlp, **settings: Any
 ) -> BaseEstimator:
-    """Return the default with another scaling of the features, or another encoder."""
-    return make_pipeline(scaler, OwnEncoder(bcl(seed), make))
+    """Return an embedder with another scaling of the features, or another encoder."""
+    return make_pipeline(scaler, OwnEncoder(bcl(seed, **settings), make))
 
 
 def quantiles(seed: int) -> QuantileTransformer:
@@ -225,24 +243,36 @@ def quantiles(seed: int) -> QuantileTransformer:
     )
 
 
-VARIANTS: dict[str, Callable[[int], Any]] = {
-    "standardised": lambda seed: scaled(StandardScaler(), seed),
-    "quantiles": lambda seed: scaled(quantiles(seed), seed),
-    "asinh": lambda seed: scaled(RobustScale(np.arcsinh), seed),
-    "batch norm": lambda seed: scaled(RobustScale(smooth_clip), seed, batch_norm),
-    "skip": lambda seed: scaled(RobustScale(smooth_clip), seed, Skip),
-    "dropout": lambda seed: scaled(RobustScale(smooth_clip), seed, dropout),
-    "neighbours": lambda seed: NeighbourEmbedder(bcl(seed), both=True),
-    "corruption": lambda seed: bcl(seed, augmentation=FeatureCorruption()),
-    "one view": lambda seed: bcl(seed, augmentation=OneView()),
-    "random rate": lambda seed: bcl(seed, augmentation=RandomRate()),
-    "noise": lambda seed: bcl(seed, augmentation=GaussianNoise(0.5)),
-    "corruption and noise": lambda seed: bcl(seed, augmentation=CorruptionAndNoise()),
-    "average": lambda seed: bcl(seed, callbacks=[WeightAverage()]),
-    "cosine": lambda seed: bcl(
-        seed, callbacks=[LRScheduler("CosineAnnealingLR", T_max=200)]
-    ),
-    "raw appended": lambda seed: FeatureUnion(
-        [("raw", StandardScaler()), ("bcl", bcl(seed))]
+def clipped(make: Callable[[int], nn.Module]) -> Callable[..., BaseEstimator]:
+    return lambda seed, **kw: scaled(RobustScale(smooth_clip), seed, make, **kw)
+
+
+def augmented(make: Callable[..., Any]) -> Callable[..., BaseEstimator]:
+    """Return a maker of embedders with an augmentation, and its rate in the name."""
+
+    def embedder(seed: int, rate: float | None = None, **settings: Any) -> BCLEmbedder:
+        augmentation = make() if rate is None else make(rate)
+        return bcl(seed, augmentation=augmentation, **settings)
+
+    return embedder
+
+
+VARIANTS: dict[str, Callable[..., Any]] = {
+    "standardised": lambda seed, **kw: scaled(StandardScaler(), seed, **kw),
+    "quantiles": lambda seed, **kw: scaled(quantiles(seed), seed, **kw),
+    "asinh": lambda seed, **kw: scaled(RobustScale(np.arcsinh), seed, **kw),
+    "batch norm": clipped(batch_norm),
+    "skip": clipped(Skip),
+    "dropout": clipped(dropout),
+    "neighbours": lambda seed, **kw: NeighbourEmbedder(bcl(seed, **kw), both=True),
+    "corruption": augmented(FeatureCorruption),
+    "corruption by near rows": augmented(NearCorruption),
+    "one view": augmented(OneView),
+    "random rate": augmented(RandomRate),
+    "noise": augmented(lambda: GaussianNoise(0.5)),
+    "corruption and noise": augmented(CorruptionAndNoise),
+    "average": lambda seed, **kw: bcl(seed, callbacks=[WeightAverage()], **kw),
+    "cosine": lambda seed, **kw: bcl(
+        seed, callbacks=[LRScheduler("CosineAnnealingLR", T_max=200)], **kw
     ),
 }

@@ -1,0 +1,154 @@
+"""The search behind the defaults for tables, on the half of the data sets that tunes.
+
+    python examples/benchmarks/search.py            # runs what is missing, then reports
+    python examples/benchmarks/search.py --report   # reports what is there
+
+The protocol is that of `label_efficiency.py` with 20, 50 and 200 labels and 5 draws of
+them, of which the means are kept. Each round compares variants with one base design,
+whose seeds they share; the base of a round follows from the rounds before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from label_efficiency import interval, run
+from tables import TUNING
+from tqdm import tqdm
+
+LABELS = ["20", "50", "200"]
+DRAWS = 5
+COLUMNS = ("round", "variant", "data", "seed", "labels", "accuracy", "versions")
+RESULTS = Path(__file__).parent / "results" / "search.csv"
+# Of each round the base, as settings of "bcl", and variants of it.
+ROUNDS: dict[int, tuple[str, list[str]]] = {
+    1: (
+        "weight_decay=1e-6;beta=0.5;passthrough=False",
+        [
+            "bcl:weight_decay=0.0003",
+            "bcl:weight_decay=0.001",
+            "bcl:hidden_layer_sizes=[512]",
+            "bcl:hidden_layer_sizes=[512,512,512]",
+            "bcl:hidden_layer_sizes=[1024,1024]",
+            "bcl:max_epochs=100",
+            "bcl:max_epochs=400",
+            "bcl:batch_size=128",
+            "bcl:batch_size=1024",
+            "bcl:temperature=0.7",
+            "bcl:tau_plus=0.2",
+            "bcl:beta=0.6",
+            "bcl:beta=0.9",
+            'bcl:alpha_schedule="linear"',
+            'bcl:alpha_schedule="auc";alpha_update_epochs=10',
+            'bcl:alpha_schedule="auc";alpha_update_epochs=10;alpha_reading="paper"',
+            "average",
+            "cosine",
+            "neighbours",
+            "skip",
+            "standardised",
+        ],
+    ),
+    2: (
+        "weight_decay=0.001;beta=0.5;passthrough=False",
+        [],
+    ),
+}
+
+
+def full_name(base: str, variant: str) -> str:
+    """Return the name of a method whose own settings replace those of the base."""
+    method, _, settings = variant.partition(":")
+    pairs = [s.split("=") for s in f"{base};{settings}".split(";") if s]
+    return f"{method}:" + ";".join(f"{k}={v}" for k, v in dict(pairs).items())
+
+
+def run_means(
+    number: int, variant: str, data: str, seed: int
+) -> list[tuple[int | str, ...]]:
+    """Return the rows of the CSV file of one variant on one split."""
+    name = full_name(ROUNDS[number][0], variant)
+    rows = pd.DataFrame(run("tuning", data, name, seed, DRAWS, LABELS))
+    means = rows.groupby(4, sort=False).agg(
+        {6: lambda v: v.astype(float).mean(), 7: "first"}
+    )
+    return [
+        (number, variant, data, seed, labels, f"{accuracy:.5f}", versions)
+        for labels, (accuracy, versions) in zip(means.index, means.values, strict=True)
+    ]
+
+
+def read(path: Path) -> pd.DataFrame:
+    if not path.exists():
+        return pd.DataFrame(columns=COLUMNS)
+    return pd.read_csv(path, dtype={"labels": str})
+
+
+def run_missing(path: Path, rounds: list[int], n_seeds: int, n_jobs: int) -> None:
+    results = read(path)
+    keys = ["round", "variant", "data", "seed"]
+    done = set(results[keys].itertuples(index=False, name=None))
+    tasks = [
+        (number, variant, data, seed)
+        for number in rounds
+        for variant in ["bcl", *ROUNDS[number][1]]
+        for seed in range(n_seeds)
+        for data in TUNING
+        if (number, variant, data, seed) not in done
+    ]
+    is_new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if is_new:
+            writer.writerow(COLUMNS)
+        jobs = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
+            delayed(run_means)(*task) for task in tasks
+        )
+        for rows in tqdm(jobs, total=len(tasks)):
+            writer.writerows(rows)
+            file.flush()
+
+
+def report(results: pd.DataFrame) -> None:
+    """Print each variant's accuracy less the base's, with its 95 % interval."""
+    values = results.set_index(["data", "seed"])
+    for number, of_round in values.groupby("round"):
+        print(f"\nRound {number}, base {ROUNDS[number][0]}; points, 95 % interval\n")
+        print("| variant | 20 labels | 50 labels | 200 labels |\n|---|---|---|---|")
+        base = of_round[of_round["variant"] == "bcl"]
+        for variant, of_variant in of_round.groupby("variant", sort=False):
+            if variant == "bcl":
+                continue
+            cells = []
+            for labels in LABELS:
+                own, other = (
+                    part.loc[part["labels"] == labels, "accuracy"]
+                    for part in (of_variant, base)
+                )
+                mean, low, high = 100 * np.array(interval((own - other).dropna()))
+                cells.append(f"{mean:+.1f} ({low:+.1f} to {high:+.1f})")
+            print(f"| {variant} | " + " | ".join(cells) + " |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--report", action="store_true", help="run nothing")
+    parser.add_argument("--rounds", nargs="+", type=int, default=list(ROUNDS))
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    if not arguments.report:
+        run_missing(arguments.output, arguments.rounds, arguments.seeds, arguments.jobs)
+    report(read(arguments.output))
+
+
+if __name__ == "__main__":
+    main()
