@@ -36,7 +36,6 @@ from sklearn_bcl._parts import (
     ENCODERS,
     LOSSES,
     OPTIMIZERS,
-    auto_epochs,
     make_augmentation,
     make_encoder,
     make_loss,
@@ -52,10 +51,20 @@ from sklearn_bcl.encoders import MLPEncoder
 __all__ = ["BCLEmbedder"]
 
 SCORE_TEMPERATURE = 0.5
+AUTO_EPOCHS = (10, 200)  # at least, at most
+AUTO_ROWS = 2_400  # up to which it is the most
 
 
 # What `X` may be; sparse matrices and DataFrames are array-like to NumPy's hints.
 Table = ArrayLike | Tensor
+
+
+def _auto_epochs(n_rows: int, early_stopping: bool) -> int:
+    """Return the number of epochs of ``max_epochs="auto"``."""
+    least, most = AUTO_EPOCHS
+    if early_stopping:
+        return most
+    return int(np.clip(np.ceil(most * np.sqrt(AUTO_ROWS / n_rows)), least, most))
 
 
 def _trains_single_epochs(embedder: BCLEmbedder) -> bool:
@@ -73,15 +82,15 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     An encoder is trained so that two random views of a row (by default: with
     features redrawn from other rows) have similar projections and different rows
     have dissimilar ones, each other row weighed by how likely it is a true negative
-    rather than a row of the same kind, and by how hard or easy it is (`beta`). The
-    encoder's output is the embedding; no labels are used.
+    rather than a row of the same kind (and, with `beta` above 0.5, by how hard it
+    is). The encoder's output is the embedding; no labels are used.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Number of learned components. "auto" is 256 with "mlp" and 2048 with "convnet",
-        whose embedding is that of 4x4 parts of an image. Ignored if `encoder` is a
-        ResNet or your own, whose output size counts then.
+        Size of the embedding. "auto" is 256 with "mlp" and 2048 with "convnet", whose
+        embedding is that of 4x4 parts of an image. Ignored if `encoder` is a ResNet or
+        your own, whose output size counts then.
     encoder : {"auto", "mlp", "convnet", "resnet18", "resnet50"}, torch.nn.Module \\
             or callable, default="auto"
         Network from rows to embeddings. "auto" is "mlp" for tables and "convnet" for
@@ -94,11 +103,6 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         ``(n, channels, height, width)`` to ``(n, size)``.
     hidden_layer_sizes : array-like of int, default=(512, 512)
         Sizes of the hidden layers of the "mlp" encoder.
-    passthrough : bool or "auto", default="auto"
-        Whether the scaled features follow the learned components in the embedding of
-        the "mlp" encoder, so that a linear model on it never lacks what is linear in
-        them. "auto" does so for tables where `n_components` is "auto" and there are no
-        more features than learned components.
     projection_size : int, default=128
         Size of the projections that the loss compares. They are the output of a head
         that only training uses.
@@ -157,9 +161,9 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Softmax temperature of the cosine similarities.
     learning_rate : float > 0, default=0.001
         Step size of the optimiser.
-    weight_decay : float >= 0 or "auto", default="auto"
-        L2 penalty of the optimiser ("adamw": decoupled weight decay). "auto" is 0.001
-        for tables and 1e-6 for images. Not used by optimisers without one.
+    weight_decay : float >= 0, default=1e-6
+        L2 penalty of the optimiser ("adamw": decoupled weight decay). Not used by
+        optimisers without one.
     optimizer : {"adam", "adamw", "sgd"} or subclass of torch.optim.Optimizer, \
             default="adam"
         Optimiser; "sgd" has a momentum of 0.9.
@@ -208,14 +212,10 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     encoder_ : torch.nn.Module
         The trained encoder, a plain module in evaluation mode, from float32 rows, or
         images of shape ``(n, channels, height, width)``, to embeddings. That of
-        "convnet" ends in a square root and that of "mlp" may pass features through,
-        which training leaves out: who trains it on should take its ``head_input``.
+        "convnet" ends in a square root, which training leaves out: the head, and who
+        trains it on, should take :meth:`~sklearn_bcl.encoders.ConvNetEncoder.cells`.
     n_components_ : int
-        Number of learned components.
-    passthrough_ : bool
-        Whether the scaled features follow them in the embedding.
-    weight_decay_ : float or None
-        The optimiser's L2 penalty. None if it has none.
+        Size of the embedding.
     n_iter_ : int
         Number of epochs trained, over all warm starts and `partial_fit` calls.
     loss_curve_ : list of float
@@ -277,7 +277,6 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         ],
         "encoder": [StrOptions(set(ENCODERS)), nn.Module, callable],
         "hidden_layer_sizes": ["array-like"],
-        "passthrough": ["boolean", StrOptions({"auto"})],
         "projection_size": [Interval(Integral, 1, None, closed="left")],
         "augmentation": [StrOptions({"auto", *AUGMENTATIONS}), callable],
         "image_shape": ["array-like", None],
@@ -291,7 +290,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "beta": [Interval(Real, 0, 1, closed="right")],
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "batch_size": [Interval(Integral, MIN_BATCH_ROWS, None, closed="left")],
         "max_epochs": [
@@ -319,7 +318,6 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             | Callable[[], nn.Module]
         ) = "auto",
         hidden_layer_sizes: Sequence[int] = (512, 512),
-        passthrough: bool | Literal["auto"] = "auto",
         projection_size: int = 128,
         augmentation: (
             Literal["auto", "corruption", "masking", "noise", "images"] | Augmentation
@@ -335,7 +333,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         beta: float = 0.5,
         temperature: float = 0.5,
         learning_rate: float = 1e-3,
-        weight_decay: float | Literal["auto"] = "auto",
+        weight_decay: float = 1e-6,
         optimizer: (
             Literal["adam", "adamw", "sgd"] | Callable[..., torch.optim.Optimizer]
         ) = "adam",
@@ -354,7 +352,6 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.n_components = n_components
         self.encoder = encoder
         self.hidden_layer_sizes = hidden_layer_sizes
-        self.passthrough = passthrough
         self.projection_size = projection_size
         self.augmentation = augmentation
         self.image_shape = image_shape
@@ -446,11 +443,10 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
         Returns
         -------
-        embedding : ndarray of float32, shape (n_samples, n_features_out)
-            The encoder's output, not normalised: the learned components and, with
-            `passthrough`, the scaled features after them. A row's embedding does not
-            depend on the rows beside it: with "mlp" to the bit on a CPU, with other
-            encoders up to rounding.
+        embedding : ndarray of float32, shape (n_samples, n_components)
+            The encoder's output, not normalised. A row's embedding does not depend on
+            the rows beside it: with "mlp" to the bit on a CPU, with other encoders up
+            to rounding.
         """
         check_is_fitted(self, "net_")
         X = validate_rows(self, X, reset=False)
@@ -496,8 +492,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     @property
     def _n_features_out(self) -> int:
-        size: int = self.net_.module_.embedding_size
-        return size
+        return self.n_components_
 
     def _fit(
         self,
@@ -532,7 +527,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 self._continue_net(net, with_optimizer=incremental)
             self._scale_features(net, train, reset=not (continuing and incremental))
             if max_epochs == "auto":
-                max_epochs = auto_epochs(len(train), self.early_stopping)
+                max_epochs = _auto_epochs(len(train), self.early_stopping)
             interrupted = net.fit_rows(
                 train, epochs=max_epochs, seed=seed, validation_rows=validation
             )
@@ -563,15 +558,14 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         example = rows[:2]
         augmentation = make_augmentation(self.augmentation, example)
         with isolated_rng(seed, rows.device):
-            encoder = make_encoder(
+            encoder, size = make_encoder(
                 self.encoder,
                 example,
                 n_components=self.n_components,
                 hidden_layer_sizes=self.hidden_layer_sizes,
-                passthrough=self.passthrough,
             )
-            module = ProjectedEncoder(encoder, example, self.projection_size)
-        optimizer, settings = make_optimizer(self.optimizer, self.weight_decay, example)
+            module = ProjectedEncoder(encoder, size, self.projection_size)
+        optimizer, settings = make_optimizer(self.optimizer, self.weight_decay)
         callbacks = make_alpha_schedule(
             self.alpha_schedule,
             loss,
@@ -639,9 +633,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             elif hasattr(self, attribute):
                 delattr(self, attribute)
         self.n_iter_ = len(self.loss_curve_)
-        self.n_components_ = net.module_.n_components
-        self.passthrough_ = getattr(net.module_.encoder, "passthrough", False)
-        self.weight_decay_ = net.optimizer_.param_groups[0].get("weight_decay")
+        self.n_components_: int = net.module_.n_components
         self.net_ = net
 
     def __setstate__(self, state: dict[str, Any]) -> None:

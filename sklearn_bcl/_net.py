@@ -18,7 +18,7 @@ from tqdm.auto import tqdm  # a dependency of skorch
 
 from sklearn_bcl._random import isolated_rng
 from sklearn_bcl._rows import RowBatches, Rows
-from sklearn_bcl.encoders import ConvNetEncoder, MLPEncoder
+from sklearn_bcl.encoders import ConvNetEncoder
 from sklearn_bcl.losses import ntxent_loss
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
@@ -47,50 +47,39 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return resolved
 
 
-def head_input(encoder: nn.Module, x: Tensor) -> Tensor:
-    """Return what the projection head is trained on.
-
-    It is the encoder's output or, if the encoder is one of ours, its ``head_input``:
-    features that are passed through tell rows apart without any learning, and trained
-    through its square root, the embedding of images is worse. Subclasses with a forward
-    of their own are trained on that.
-    """
-    if isinstance(encoder, MLPEncoder | ConvNetEncoder):
-        if type(encoder).forward in (MLPEncoder.forward, ConvNetEncoder.forward):
-            return encoder.head_input(x)
-    output: Tensor = encoder(x)
-    return output
-
-
 class ProjectedEncoder(nn.Module):
     """An encoder under the projection head that only training uses.
 
     Parameters
     ----------
     encoder : nn.Module
-    example : Tensor
-        Two rows, of which the sizes are learnt.
+    n_components : int
+        Size of the encoder's output.
     projection_size : int
         Size of the projections that the loss compares.
     """
 
     def __init__(
-        self, encoder: nn.Module, example: Tensor, projection_size: int
+        self, encoder: nn.Module, n_components: int, projection_size: int
     ) -> None:
         super().__init__()
-        self.encoder = encoder.to(example.device).eval()
-        with torch.no_grad():
-            self.n_components: int = head_input(encoder, example).shape[1]
-            self.embedding_size: int = encoder(example).shape[1]
-        hidden_size = min(self.n_components, MOST_HIDDEN_UNITS)
+        self.n_components = n_components
+        self.encoder = encoder
+        hidden_size = min(n_components, MOST_HIDDEN_UNITS)
         self.head = nn.Sequential(
-            nn.Linear(self.n_components, hidden_size),
+            nn.Linear(n_components, hidden_size),
             nn.ReLU(),
             nn.Linear(hidden_size, projection_size),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.normalize(self.head(head_input(self.encoder, x)), dim=1)
+        encoder, forward = self.encoder, type(self.encoder).forward
+        if isinstance(encoder, ConvNetEncoder) and forward is ConvNetEncoder.forward:
+            # Trained through its square root, the embedding is worse.
+            hidden = encoder.cells(x)
+        else:
+            hidden = encoder(x)
+        return F.normalize(self.head(hidden), dim=1)
 
 
 @dataclass

@@ -43,10 +43,6 @@ OPTIMIZERS: dict[str, tuple[Callable[..., Any], dict[str, float]]] = {
     "sgd": (torch.optim.SGD, {"momentum": 0.9}),
 }
 ENCODERS = ("auto", "mlp", "convnet", "resnet18", "resnet50")
-AUTO_COMPONENTS = {"mlp": 256, "convnet": 2048}
-AUTO_WEIGHT_DECAY = {"table": 1e-3, "images": 1e-6}
-AUTO_EPOCHS = (10, 200)  # at least, at most
-AUTO_ROWS = 2_400  # up to which it is the most
 LOSSES = ("bcl", "simclr", "dcl", "hcl")
 
 
@@ -124,9 +120,8 @@ def make_encoder(
     *,
     n_components: int | Literal["auto"],
     hidden_layer_sizes: Sequence[int],
-    passthrough: bool | Literal["auto"],
-) -> nn.Module:
-    """Return a new encoder, or a copy of the user's."""
+) -> tuple[nn.Module, int]:
+    """Return a new encoder, or a copy of the user's, and the size of its output."""
     is_image = example.ndim == 4
     if encoder == "auto":
         encoder = "convnet" if is_image else "mlp"
@@ -136,14 +131,10 @@ def make_encoder(
             "features: give images of shape (n, h, w), (n, c, h, w) or (n, h, w, c), "
             "set 'image_shape' to reshape the rows, or use 'mlp'."
         )
-    if passthrough is True and encoder != "mlp":
-        raise ValueError(
-            "'passthrough' True needs encoder='mlp', which scales the features. Got "
-            f"encoder={encoder!r}: use passthrough='auto' or False."
-        )
+    if n_components == "auto":
+        n_components = 2048 if encoder == "convnet" else 256
     if encoder == "convnet":
-        size = AUTO_COMPONENTS["convnet"] if n_components == "auto" else n_components
-        return ConvNetEncoder(example.shape[1:], size)
+        return ConvNetEncoder(example.shape[1:], n_components), n_components
     if encoder == "mlp":
         sizes = list(hidden_layer_sizes)
         if not all(isinstance(size, Integral) and size > 0 for size in sizes):
@@ -151,21 +142,12 @@ def make_encoder(
                 "'hidden_layer_sizes' must be a sequence of positive integers, such "
                 f"as (512,). Got {hidden_layer_sizes!r}."
             )
-        size = AUTO_COMPONENTS["mlp"] if n_components == "auto" else n_components
         n_features = example[0].numel()
-        if passthrough == "auto":
-            fits = n_features <= size and not is_image
-            passthrough = n_components == "auto" and fits
-        return MLPEncoder(n_features, size, sizes, passthrough)
+        return MLPEncoder(n_features, n_components, sizes), n_components
     try:
-        if isinstance(encoder, str):
-            module = resnet_encoder(encoder, example.shape[1])
-        elif isinstance(encoder, nn.Module):
-            module = copy.deepcopy(encoder)
-        else:
-            module = encoder()
+        module = _new_module(encoder, example.shape[1]).to(example.device)
         with torch.no_grad():
-            output = module.to(example.device).eval()(example)
+            output = module.eval()(example)
     except ImportError:
         raise
     except Exception as error:
@@ -181,25 +163,21 @@ def make_encoder(
             "'encoder' must return a tensor of shape (n_rows, size). "
             f"Got {_describe(output)} for {len(example)} rows."
         )
-    return module
+    return module, output.shape[1]
 
 
-def auto_epochs(n_rows: int, early_stopping: bool) -> int:
-    """Return the number of epochs of ``max_epochs="auto"``."""
-    least, most = AUTO_EPOCHS
-    if early_stopping:
-        return most
-    return int(np.clip(np.ceil(most * np.sqrt(AUTO_ROWS / n_rows)), least, most))
+def _new_module(
+    encoder: str | nn.Module | Callable[[], nn.Module], n_channels: int
+) -> nn.Module:
+    if isinstance(encoder, str):
+        return resnet_encoder(encoder, n_channels)
+    return copy.deepcopy(encoder) if isinstance(encoder, nn.Module) else encoder()
 
 
 def make_optimizer(
-    optimizer: str | Callable[..., Any],
-    weight_decay: float | Literal["auto"],
-    example: Tensor,
+    optimizer: str | Callable[..., Any], weight_decay: float
 ) -> tuple[Callable[..., Any], dict[str, float]]:
     """Return the class of an optimiser, and its settings but for the learning rate."""
-    if weight_decay == "auto":
-        weight_decay = AUTO_WEIGHT_DECAY["images" if example.ndim == 4 else "table"]
     factory, settings = (
         OPTIMIZERS[optimizer] if isinstance(optimizer, str) else (optimizer, {})
     )

@@ -87,20 +87,17 @@ class _RowwiseLinear(nn.Linear):
 class MLPEncoder(nn.Module):
     """Multilayer perceptron whose first layer scales the features.
 
-    Hidden layers end in a ReLU. The last layer ends in a leaky one, which learns as
-    well and leaves no component dead, so that even two of them tell rows apart.
+    Hidden layers end in a ReLU. The embedding ends in a leaky one, which learns as well
+    and leaves no component dead, so that even two of them tell rows apart.
 
     Parameters
     ----------
     n_features : int
         Number of input features.
     n_components : int
-        Number of learned components, the outputs of the last layer.
+        Size of the embedding.
     hidden_layer_sizes : sequence of int, default=(512, 512)
         Sizes of the hidden layers.
-    passthrough : bool, default=False
-        Whether the scaled features follow the learned components in the embedding.
-        Training does not see them there (:meth:`head_input`).
 
     Examples
     --------
@@ -115,10 +112,8 @@ class MLPEncoder(nn.Module):
         n_features: int,
         n_components: int,
         hidden_layer_sizes: Sequence[int] = (512, 512),
-        passthrough: bool = False,
     ) -> None:
         super().__init__()
-        self.passthrough = passthrough
         self.scale = RobustScale(n_features)
         sizes = [n_features, *hidden_layer_sizes, n_components]
         layers: list[nn.Module] = []
@@ -127,19 +122,12 @@ class MLPEncoder(nn.Module):
         self.layers = nn.Sequential(*layers[:-1], nn.LeakyReLU(0.1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(n_rows, n_features)`` to the embedding.
+        """Map ``(n_rows, n_features)`` to ``(n_rows, n_components)``.
 
-        It has ``n_components`` columns, and ``n_features`` more with ``passthrough``.
         Images are flattened first.
         """
-        scaled = self.scale(x.flatten(1))
-        learned: Tensor = self.layers(scaled)
-        return torch.cat([learned, scaled], dim=1) if self.passthrough else learned
-
-    def head_input(self, x: Tensor) -> Tensor:
-        """Return what the projection head is trained on: the learned components."""
-        learned: Tensor = self.layers(self.scale(x.flatten(1)))
-        return learned
+        embedding: Tensor = self.layers(self.scale(x.flatten(1)))
+        return embedding
 
 
 class ConvNetEncoder(nn.Module):
@@ -149,7 +137,7 @@ class ConvNetEncoder(nn.Module):
     resolution while that leaves 4x4 positions, then means over the cells of a grid, so
     that the embedding knows where things are. The embedding is the square root of
     these means, which are rarely large and mostly zero; the head of the training sees
-    the means themselves (:meth:`head_input`).
+    the means themselves (:meth:`cells`).
 
     Parameters
     ----------
@@ -210,10 +198,10 @@ class ConvNetEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(n, n_channels, height, width)`` to ``(n, n_components)``."""
-        return torch.sqrt(self.head_input(x) + ROOT_OFFSET) - ROOT_OFFSET**0.5
+        return torch.sqrt(self.cells(x) + ROOT_OFFSET) - ROOT_OFFSET**0.5
 
-    def head_input(self, x: Tensor) -> Tensor:
-        """Return what the projection head is trained on: the means over the cells."""
+    def cells(self, x: Tensor) -> Tensor:
+        """Return the means over the cells, of the shape of the embedding."""
         x = self.blocks(x.contiguous(memory_format=torch.channels_last))
         # torch's adaptive pooling, whose gradient is not deterministic on a GPU.
         for axis in (2, 3):

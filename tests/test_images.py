@@ -117,9 +117,8 @@ def test_convnet_halves_while_four_positions_are_left(side, last):
 
 def test_convnet_projects_what_it_takes_the_root_of():
     encoder = ConvNetEncoder((1, 8, 8), 64).eval()
-    x = torch.rand(4, 1, 8, 8)
-    module = ProjectedEncoder(encoder, x, 16)
-    expected = nn.functional.normalize(module.head(encoder.head_input(x)), dim=1)
+    module, x = ProjectedEncoder(encoder, 64, 16), torch.rand(4, 1, 8, 8)
+    expected = nn.functional.normalize(module.head(encoder.cells(x)), dim=1)
     assert torch.equal(module(x), expected)
 
     class Normalised(ConvNetEncoder):
@@ -127,7 +126,7 @@ def test_convnet_projects_what_it_takes_the_root_of():
             return nn.functional.normalize(super().forward(x))
 
     own = Normalised((1, 8, 8), 64).eval()
-    module = ProjectedEncoder(own, x, 16)
+    module = ProjectedEncoder(own, 64, 16)
     expected = nn.functional.normalize(module.head(own(x)), dim=1)
     assert torch.equal(module(x), expected)
     # Dead features have a gradient of 0 if somebody trains the encoder on.

@@ -15,10 +15,7 @@ from sklearn_bcl.encoders import MLPEncoder
 
 
 class Autoencoder(TransformerMixin, BaseEstimator):
-    """The encoder and the training of `BCLEmbedder`, with a mirrored decoder.
-
-    As there, the scaled features follow the learned components if they are no more.
-    """
+    """The encoder and the training of `BCLEmbedder`, with a mirrored decoder."""
 
     def __init__(
         self,
@@ -53,7 +50,6 @@ class Autoencoder(TransformerMixin, BaseEstimator):
                 train_split=None,
                 verbose=0,
             ).fit(X, X)
-        encoder.passthrough = X.shape[1] <= self.n_components
         self.encoder_ = encoder.eval()
         return self
 

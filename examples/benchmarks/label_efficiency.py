@@ -149,7 +149,12 @@ def run(
     )
     method = make_method(name, seed)
     if not is_classifier(method):
-        method.fit(X_train, partly(y_train, 50, 0) if '"auc"' in name else None)
+        labels = None
+        if '"auc"' in name:
+            labels = partly(y_train, 50, 0)
+        elif name.startswith("oracle"):
+            labels = y_train
+        method.fit(X_train, labels)
         Z_train, Z_test = method.transform(X_train), method.transform(X_test)
     rows = []
     for labels in label_counts:

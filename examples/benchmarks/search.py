@@ -28,7 +28,7 @@ RESULTS = Path(__file__).parent / "results" / "search.csv"
 # Of each round the base, as settings of "bcl", and variants of it.
 ROUNDS: dict[int, tuple[str, list[str]]] = {
     1: (
-        "weight_decay=1e-6;beta=0.5;passthrough=False",
+        "",
         [
             "bcl:weight_decay=0.0003",
             "bcl:weight_decay=0.001",
@@ -54,8 +54,24 @@ ROUNDS: dict[int, tuple[str, list[str]]] = {
         ],
     ),
     2: (
-        "weight_decay=0.001;beta=0.5;passthrough=False",
-        [],
+        "",
+        [
+            "oracle",
+            "simclr",
+            "corruption:rate=0.2",
+            "corruption:rate=0.4",
+            "one view",
+            "corruption by near rows",
+            "noise",
+            "raw appended",
+            "bcl:beta=0.3",
+            "bcl:alpha=0.99",
+            "bcl:temperature=0.3",
+            "bcl:learning_rate=0.0003",
+            "bcl:weight_decay=0.003",
+            "batch norm",
+            "random rate",
+        ],
     ),
 }
 

@@ -44,8 +44,8 @@ class LabelledViews:
 
 
 class FirstChannelEncoder(ConvNetEncoder):
-    def head_input(self, x: torch.Tensor) -> torch.Tensor:
-        return super().head_input(x[:, :1])
+    def cells(self, x: torch.Tensor) -> torch.Tensor:
+        return super().cells(x[:, :1])
 
 
 class OracleLoss(nn.Module):
