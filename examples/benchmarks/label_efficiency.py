@@ -149,12 +149,12 @@ def run(
     )
     method = make_method(name, seed)
     if not is_classifier(method):
-        labels = None
+        known = None
         if '"auc"' in name:
-            labels = partly(y_train, 50, 0)
+            known = partly(y_train, 50, 0)
         elif name.startswith("oracle"):
-            labels = y_train
-        method.fit(X_train, labels)
+            known = y_train
+        method.fit(X_train, known)
         Z_train, Z_test = method.transform(X_train), method.transform(X_test)
     rows = []
     for labels in label_counts:
