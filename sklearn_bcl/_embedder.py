@@ -565,7 +565,9 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 hidden_layer_sizes=self.hidden_layer_sizes,
             )
             module = ProjectedEncoder(encoder, size, self.projection_size)
-        optimizer, settings = make_optimizer(self.optimizer, self.weight_decay)
+        optimizer, settings = make_optimizer(
+            self.optimizer, self.weight_decay, rows.device
+        )
         callbacks = make_alpha_schedule(
             self.alpha_schedule,
             loss,

@@ -37,7 +37,7 @@ AUGMENTATIONS: dict[str, Callable[[], Augmentation]] = {
     "masking": FeatureMasking,
     "noise": GaussianNoise,
 }
-OPTIMIZERS: dict[str, tuple[Callable[..., Any], dict[str, float]]] = {
+OPTIMIZERS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "adam": (torch.optim.Adam, {}),
     "adamw": (torch.optim.AdamW, {}),
     "sgd": (torch.optim.SGD, {"momentum": 0.9}),
@@ -175,12 +175,14 @@ def _new_module(
 
 
 def make_optimizer(
-    optimizer: str | Callable[..., Any], weight_decay: float
-) -> tuple[Callable[..., Any], dict[str, float]]:
+    optimizer: str | Callable[..., Any], weight_decay: float, device: torch.device
+) -> tuple[Callable[..., Any], dict[str, Any]]:
     """Return the class of an optimiser, and its settings but for the learning rate."""
     factory, settings = (
         OPTIMIZERS[optimizer] if isinstance(optimizer, str) else (optimizer, {})
     )
+    if optimizer in ("adam", "adamw") and device.type in ("cpu", "cuda"):
+        settings = {"fused": True}  # one kernel for all weights, a tenth of a step
     if "weight_decay" in inspect.signature(factory).parameters:
         settings = {"weight_decay": weight_decay, **settings}
     return factory, settings

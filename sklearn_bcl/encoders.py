@@ -77,7 +77,9 @@ class _RowwiseLinear(nn.Linear):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        missing = max(0, MIN_PRODUCT_COLUMNS - self.out_features)
+        missing = MIN_PRODUCT_COLUMNS - self.out_features
+        if missing <= 0:  # a padding of nothing would copy the weights
+            return F.linear(x, self.weight, self.bias)
         weight = F.pad(self.weight, (0, 0, 0, missing))
         return F.linear(x, weight, F.pad(self.bias, (0, missing)))[
             :, : self.out_features

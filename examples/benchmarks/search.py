@@ -58,6 +58,8 @@ ROUNDS: dict[int, tuple[str, list[str]]] = {
         [
             "oracle",
             "simclr",
+            "bcl:tau_plus=0.3;beta=0.3",
+            "bcl:tau_plus=0.5;alpha=0.95;beta=0.3",
             "corruption:rate=0.2",
             "corruption:rate=0.4",
             "one view",
