@@ -120,7 +120,7 @@ def run_missing(path: Path, rounds: list[int], n_seeds: int, n_jobs: int) -> Non
     ]
     is_new = not path.exists()
     with path.open("a", newline="") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         if is_new:
             writer.writerow(COLUMNS)
         jobs = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
