@@ -42,11 +42,18 @@ from sklearn_bcl._parts import (
     make_optimizer,
     split_rows,
 )
+from sklearn_bcl._posterior import PosteriorMixin
+from sklearn_bcl._priors import (
+    DEFAULT_ALPHA,
+    DEFAULT_TAU_PLUS,
+    LabelledRows,
+    make_alpha_schedule,
+)
 from sklearn_bcl._random import isolated_rng
 from sklearn_bcl._rows import MIN_BATCH_ROWS, ImageLayout, Rows, validate_rows
 from sklearn_bcl._scaling import FeatureScales
-from sklearn_bcl._schedules import make_alpha_schedule
 from sklearn_bcl.encoders import MLPEncoder
+from sklearn_bcl.losses import BCLLoss
 
 __all__ = ["BCLEmbedder"]
 
@@ -76,7 +83,9 @@ def _trains_single_epochs(embedder: BCLEmbedder) -> bool:
     return True
 
 
-class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BCLEmbedder(
+    PosteriorMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Embed unlabelled rows by Bayesian contrastive learning.
 
     An encoder is trained so that two random views of a row (by default: with
@@ -132,27 +141,32 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         :class:`~sklearn_bcl.losses.HardNegativeLoss` with the priors and the
         temperature below where they have them, or a module called as
         ``loss(z1, z2)``, which brings its own.
-    tau_plus : float in [0, 1), default=0.1
+    tau_plus : float in [0, 1) or "auto", default="auto"
         Class prior of "bcl", "dcl" and "hcl": probability that another row is a false
-        negative, i.e. has the same latent class; about 1 / number of classes. It has
-        no effect on "bcl" at ``alpha=0.5``. At 0, "bcl" with ``beta=0.5`` is "simclr".
-    alpha : float in [0.5, 1], default=0.9
+        negative, i.e. has the same latent class; about 1 / number of classes. "auto"
+        is 0.1 or, with `use_labels`, the sum of the squared shares of the labelled
+        rows' classes. It has no effect on "bcl" at ``alpha=0.5``. At 0, "bcl" with
+        ``beta=0.5`` is "simclr".
+    alpha : float in [0.5, 1] or "auto", default="auto"
         Location of "bcl": probability that the similarity of a positive exceeds that
-        of a negative. 1 is allowed with ``tau_plus > 0`` and ``beta < 1`` only.
-    alpha_schedule : {"constant", "linear", "auc"}, default="constant"
-        How `alpha` changes during a `fit` with "bcl". "linear" raises it from 0.5 in
-        the first epoch to `alpha` in the last. "auc" measures it on labelled rows: it
-        is the one setting with which labels matter, and needs `y` in `fit`, with -1
-        for rows without a label. ``net_.history[:, "alpha"]`` has the values used.
-        Only "constant" goes with `early_stopping`. Each call of `partial_fit` is a
-        schedule of one epoch: "linear" is `alpha` there, "auc" a measurement.
+        of a negative. "auto" is 0.9 or, with `use_labels`, measured on the labelled
+        rows: before training, every `alpha_update_epochs` epochs, in each call of
+        `partial_fit`, and at last for ``alpha_``. 1 is allowed with ``tau_plus > 0``
+        and ``beta < 1`` only.
+    alpha_schedule : {"constant", "linear"}, default="constant"
+        "linear" raises the `alpha` of "bcl" during a `fit`, from 0.5 in the first epoch
+        to its value in the last; in `partial_fit`, a schedule of one epoch, it is
+        `alpha`. ``net_.history[:, "alpha"]`` has the values used. An alpha that changes
+        does not go with `early_stopping`.
     alpha_reading : {"calibrated", "paper"}, default="calibrated"
         What a measured macro-AUC says of alpha: the model's own relation
         (:func:`~sklearn_bcl.bayes.alpha_from_auc`), or alpha itself, as in the paper.
-        Only used with ``alpha_schedule="auc"``.
     alpha_update_epochs : int, default=20
-        Epochs between measurements, the first one before training. Only used with
-        ``alpha_schedule="auc"``.
+        Epochs between measurements of alpha.
+    use_labels : bool, default=False
+        Whether the labels `y` that are given to `fit` may set the priors that are
+        "auto". It is the one way in which labels matter: without it, those that a
+        pipeline hands on are ignored.
     beta : float in (0, 1], default=0.5
         Concentration of "bcl": hardness of the negatives. 0.5 means no hard negative
         mining: each sample counts by how likely it is a true negative. Above, hard
@@ -214,6 +228,10 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         images of shape ``(n, channels, height, width)``, to embeddings. That of
         "convnet" ends in a square root, which training leaves out: the head, and who
         trains it on, should take :meth:`~sklearn_bcl.encoders.ConvNetEncoder.cells`.
+    tau_plus_ : float
+        Class prior, of `tau_plus`, of labels or of your own :class:`BCLLoss`.
+    alpha_ : float
+        Location at the end of the fit, of `alpha`, of labels or of your own loss.
     n_components_ : int
         Size of the embedding.
     n_iter_ : int
@@ -282,11 +300,12 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "image_shape": ["array-like", None],
         "channel_order": [StrOptions({"auto", "first", "last"})],
         "loss": [StrOptions(set(LOSSES)), nn.Module],
-        "tau_plus": [Interval(Real, 0, 1, closed="left")],
-        "alpha": [Interval(Real, 0.5, 1, closed="both")],
-        "alpha_schedule": [StrOptions({"constant", "linear", "auc"})],
+        "tau_plus": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
+        "alpha": [Interval(Real, 0.5, 1, closed="both"), StrOptions({"auto"})],
+        "alpha_schedule": [StrOptions({"constant", "linear"})],
         "alpha_reading": [StrOptions({"calibrated", "paper"})],
         "alpha_update_epochs": [Interval(Integral, 1, None, closed="left")],
+        "use_labels": ["boolean"],
         "beta": [Interval(Real, 0, 1, closed="right")],
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -325,11 +344,12 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         image_shape: Sequence[int] | None = None,
         channel_order: Literal["auto", "first", "last"] = "auto",
         loss: Literal["bcl", "simclr", "dcl", "hcl"] | nn.Module = "bcl",
-        tau_plus: float = 0.1,
-        alpha: float = 0.9,
-        alpha_schedule: Literal["constant", "linear", "auc"] = "constant",
+        tau_plus: float | Literal["auto"] = "auto",
+        alpha: float | Literal["auto"] = "auto",
+        alpha_schedule: Literal["constant", "linear"] = "constant",
         alpha_reading: Literal["calibrated", "paper"] = "calibrated",
         alpha_update_epochs: int = 20,
+        use_labels: bool = False,
         beta: float = 0.5,
         temperature: float = 0.5,
         learning_rate: float = 1e-3,
@@ -362,6 +382,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.alpha_schedule = alpha_schedule
         self.alpha_reading = alpha_reading
         self.alpha_update_epochs = alpha_update_epochs
+        self.use_labels = use_labels
         self.beta = beta
         self.temperature = temperature
         self.learning_rate = learning_rate
@@ -388,7 +409,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         X : {array-like, sparse matrix, torch.Tensor} of shape (n_samples, n_features)
             Training rows, at least 2, or images, of three or four dimensions.
         y : array-like of shape (n_samples,), default=None
-            Ignored, unless ``alpha_schedule="auc"``: labels, -1 where there is none.
+            Ignored, unless ``use_labels=True``: labels, -1 where there is none.
 
         Returns
         -------
@@ -417,7 +438,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             Training rows or images, at least 2. The more, the better the comparisons:
             rows of different calls are never compared.
         y : array-like of shape (n_samples,), default=None
-            Ignored, unless ``alpha_schedule="auc"``: labels, -1 where there is none.
+            Ignored, unless ``use_labels=True``: labels, -1 where there is none.
 
         Returns
         -------
@@ -505,14 +526,6 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         with self._unchanged_on_error():
             continuing = hasattr(self, "net_") and (incremental or self.warm_start)
             device = resolve_device(self.device)
-            loss = make_loss(
-                self.loss,
-                self.projection_size,
-                temperature=self.temperature,
-                tau_plus=self.tau_plus,
-                alpha=self.alpha,
-                beta=self.beta,
-            )
             X = validate_rows(self, X, reset=not continuing, min_rows=MIN_BATCH_ROWS)
             if not continuing:
                 self._random_state = check_random_state(self.random_state)
@@ -521,8 +534,13 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 train, validation = split_rows(
                     train, self.validation_fraction, self._random_state
                 )
+            labelled = None
+            if self.use_labels:
+                labelled = LabelledRows.of(
+                    train, y, self._random_state, self.alpha_reading
+                )
             seed = self._random_state.randint(np.iinfo(np.int32).max)
-            net = self._build_net(loss, train, y, seed)
+            net = self._build_net(train, labelled, seed)
             if continuing:
                 self._continue_net(net, with_optimizer=incremental)
             self._scale_features(net, train, reset=not (continuing and incremental))
@@ -533,7 +551,7 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             )
             if interrupted and not net.history:
                 raise KeyboardInterrupt
-            self._set_fitted_attributes(net, continuing=continuing)
+            self._set_fitted_attributes(net, labelled, continuing=continuing)
         if interrupted:
             raise KeyboardInterrupt
         return self
@@ -551,10 +569,26 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _rows(self, X: Any) -> Rows:
         return Rows(X, torch.device(self.net_.device), self._layout)
 
+    def _priors(self, labelled: LabelledRows | None) -> tuple[float, float]:
+        """Return tau_plus and the alpha to begin with."""
+        tau_plus, alpha = self.tau_plus, self.alpha
+        if tau_plus == "auto":
+            tau_plus = DEFAULT_TAU_PLUS if labelled is None else labelled.class_prior
+        return tau_plus, DEFAULT_ALPHA if alpha == "auto" else alpha
+
     def _build_net(
-        self, loss: nn.Module, rows: Rows, y: ArrayLike | None, seed: int
+        self, rows: Rows, labelled: LabelledRows | None, seed: int
     ) -> ContrastiveNet:
         """Return an initialised, untrained net for some rows."""
+        tau_plus, alpha = self._priors(labelled)
+        loss = make_loss(
+            self.loss,
+            self.projection_size,
+            temperature=self.temperature,
+            tau_plus=tau_plus,
+            alpha=alpha,
+            beta=self.beta,
+        )
         example = rows[:2]
         augmentation = make_augmentation(self.augmentation, example)
         with isolated_rng(seed, rows.device):
@@ -571,12 +605,9 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         callbacks = make_alpha_schedule(
             self.alpha_schedule,
             loss,
-            rows,
-            y,
+            labelled if self.alpha == "auto" else None,
             every=self.alpha_update_epochs,
-            reading=self.alpha_reading,
             early_stopping=self.early_stopping,
-            random_state=self._random_state,
         )
         callbacks += copy.deepcopy(list(self.callbacks or []))
         if self.early_stopping:
@@ -625,7 +656,9 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             self._scales = scales if reset else self._scales + scales
             encoder.scale.set_statistics(self._scales.center, self._scales.scale)
 
-    def _set_fitted_attributes(self, net: ContrastiveNet, *, continuing: bool) -> None:
+    def _set_fitted_attributes(
+        self, net: ContrastiveNet, labelled: LabelledRows | None, *, continuing: bool
+    ) -> None:
         curves = {"loss_curve_": "train_loss", "validation_loss_curve_": "valid_loss"}
         for attribute, key in curves.items():
             before = getattr(self, attribute, []) if continuing else []
@@ -635,6 +668,11 @@ class BCLEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             elif hasattr(self, attribute):
                 delattr(self, attribute)
         self.n_iter_ = len(self.loss_curve_)
+        self.tau_plus_, self.alpha_ = self._priors(labelled)
+        if isinstance(net.criterion_, BCLLoss):  # the user's brings its own
+            self.tau_plus_, self.alpha_ = net.criterion_.tau_plus, net.criterion_.alpha
+        if labelled is not None and self.alpha == "auto":
+            self.alpha_ = labelled.measure_alpha(net)
         self.n_components_: int = net.module_.n_components
         self.net_ = net
 

@@ -25,6 +25,7 @@ arXiv:2301.11673.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,11 +37,17 @@ __all__ = [
     "alpha_from_auc",
     "auc_from_alpha",
     "importance_weights",
+    "prior_grid",
     "sample_scores",
     "true_negative_posterior",
 ]
 
 FloatArray = NDArray[np.float64]
+
+# What `prior_grid` chooses from; rounded, so that results are easy to read.
+GRID_ALPHAS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+GRID_BETAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+GRID_TAUS = (0.1, 0.0, 0.02, 0.05, 0.2, 0.3, 0.5)
 
 
 def check_priors(*, alpha: float, tau_plus: float, beta: float = 0.5) -> None:
@@ -240,6 +247,66 @@ def auc_from_alpha(alpha: ArrayLike) -> FloatArray:
     if (array < 0.5).any():
         raise ValueError(f"'alpha' must lie in [0.5, 1]. Got {array.min()!r} instead.")
     return np.asarray(0.5 + (2 * array - 1) / 3)
+
+
+def prior_grid(n_settings: int, *, prefix: str = "") -> list[dict[str, list[float]]]:
+    r"""Settings of the priors whose importance weights are spread evenly.
+
+    The three priors enter the weights through two numbers, :math:`\kappa_{UN}` and
+    :math:`\kappa_\psi`, so an ordinary grid repeats itself: at ``alpha=0.5``,
+    `tau_plus` has no effect; at ``beta=0.5`` and ``tau_plus=0``, `alpha` has none.
+    Here each setting is the one farthest from those before it, by the Hellinger
+    distance of their weights, which are densities of the rank. The first is the default
+    of :class:`~sklearn_bcl.BCLEmbedder`, and a grid begins with every smaller grid.
+
+    Parameters
+    ----------
+    n_settings : int
+        Number of settings, from 1 to 100.
+    prefix : str, default=""
+        Put before the names of the parameters, such as "bclembedder__" for the step of
+        a pipeline.
+
+    Returns
+    -------
+    grid : list of dict
+        A `param_grid` for :class:`~sklearn.model_selection.GridSearchCV`: of each
+        setting the lists ``[alpha]``, ``[beta]`` and ``[tau_plus]``.
+
+    Raises
+    ------
+    ValueError
+        If `n_settings` is out of range.
+
+    Examples
+    --------
+    >>> from sklearn_bcl.bayes import prior_grid
+    >>> prior_grid(2, prefix="bclembedder__")[0]  # doctest: +NORMALIZE_WHITESPACE
+    {'bclembedder__alpha': [0.9], 'bclembedder__beta': [0.5],
+     'bclembedder__tau_plus': [0.1]}
+    """
+    check_interval("n_settings", n_settings, 1, 100, integral=True)
+    p = (np.arange(100) + 0.5) / 100
+    settings = [(0.9, 0.5, 0.1)] + [
+        (alpha, beta, tau_plus)
+        for alpha, beta, tau_plus in product(GRID_ALPHAS, GRID_BETAS, GRID_TAUS)
+    ]
+    roots = np.sqrt(
+        [
+            importance_weights(p, alpha=alpha, beta=beta, tau_plus=tau_plus)
+            for alpha, beta, tau_plus in settings
+        ]
+    )
+    chosen, distances = [0], np.full(len(settings), np.inf)
+    while len(chosen) < n_settings:
+        squares = np.square(roots - roots[chosen[-1]]).mean(axis=1)
+        distances = np.minimum(distances, squares)
+        chosen.append(int(distances.argmax()))
+    names = [f"{prefix}{name}" for name in ("alpha", "beta", "tau_plus")]
+    return [
+        {name: [value] for name, value in zip(names, settings[i], strict=True)}
+        for i in chosen
+    ]
 
 
 def alpha_from_auc(auc: ArrayLike) -> FloatArray:

@@ -1,0 +1,216 @@
+"""What a fitted embedder says of pairs of rows: similarity, weight, posterior."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.utils import gen_batches
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from sklearn_bcl._rows import validate_rows
+from sklearn_bcl.bayes import importance_weights, true_negative_posterior
+from sklearn_bcl.losses import BCLLoss
+
+if TYPE_CHECKING:
+    from sklearn_bcl._net import ContrastiveNet
+    from sklearn_bcl._rows import Rows
+
+CHUNK_PAIRS = 2**20  # pairs of anchor and candidate at a time
+
+OfRanks = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def _by_rank(similarity: Tensor, own: Tensor | None, table: Tensor) -> Tensor:
+    """Look up a table by each candidate's rank among those of its anchor.
+
+    A rank counts the candidates that are at most as similar, so tied ones share the
+    highest. `own` has each anchor's place among the candidates, if it is one of them:
+    it is no sample, has no rank and gets 0.
+    """
+    if own is None:
+        ordered = similarity.sort(dim=1).values
+        return table[torch.searchsorted(ordered, similarity, right=True)]
+    similarity = similarity.scatter(1, own[:, None], -torch.inf)
+    ordered = similarity.sort(dim=1).values
+    ranks = torch.searchsorted(ordered, similarity, right=True) - 1  # not itself
+    return table[ranks].scatter_(1, own[:, None], 0)
+
+
+class PosteriorMixin:
+    """Pairs of anchors and candidates, as the Bayesian model sees them.
+
+    For estimators with a fitted ``net_``, ``alpha_``, ``tau_plus_`` and ``beta``.
+    """
+
+    net_: ContrastiveNet
+    alpha_: float
+    tau_plus_: float
+    beta: float
+    _rows: Callable[[Any], Rows]
+
+    def similarity(self, X: Any, Y: Any = None) -> NDArray[np.float32]:
+        """Return the cosine similarities that training compares.
+
+        They are those of the projections of the rows as they are, without views.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, torch.Tensor} of shape (n_anchors, n_features)
+            Anchors: rows or images.
+        Y : {array-like, sparse matrix, torch.Tensor} of shape \\
+                (n_candidates, n_features), default=None
+            Candidates. None means the anchors themselves.
+
+        Returns
+        -------
+        similarity : ndarray of float32, shape (n_anchors, n_candidates)
+            Values in [-1, 1], up to rounding.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_bcl import BCLEmbedder
+        >>> X, _ = load_iris(return_X_y=True)
+        >>> embedder = BCLEmbedder(max_epochs=5, random_state=0).fit(X)
+        >>> embedder.similarity(X[:2], X).shape
+        (2, 150)
+        """
+        return self._pairs(X, Y)
+
+    def true_negative_proba(self, X: Any, Y: Any = None) -> NDArray[np.float32]:
+        """Return the posterior probability that candidates are true negatives.
+
+        A true negative is of another latent class than the anchor. The probability
+        follows from the rank of the candidate's similarity among those of all
+        candidates of the anchor, with the priors ``alpha_`` and ``tau_plus_``
+        (:func:`~sklearn_bcl.bayes.true_negative_posterior`), so it depends on the other
+        candidates: they should be a random draw of the rows, as a batch is in training,
+        and not a choice of those that are similar. The mean over an anchor's
+        candidates is about ``1 - tau_plus_``, whatever they are.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, torch.Tensor} of shape (n_anchors, n_features)
+            Anchors: rows or images.
+        Y : {array-like, sparse matrix, torch.Tensor} of shape \\
+                (n_candidates, n_features), default=None
+            Candidates. None means the anchors themselves, each compared with the
+            others; its own probability is 0.
+
+        Returns
+        -------
+        probability : ndarray of float32, shape (n_anchors, n_candidates)
+            Values in [0, 1]; the lower, the more likely a false negative.
+
+        Raises
+        ------
+        ValueError
+            If `X` or `Y` is invalid, or there is no candidate beside the anchor.
+
+        References
+        ----------
+        Liu, Wang, Li (2023). arXiv:2301.11673.
+
+        Examples
+        --------
+        The most similar one of an anchor's candidates is the least likely to be a true
+        negative.
+
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_bcl import BCLEmbedder
+        >>> X, _ = load_iris(return_X_y=True)
+        >>> embedder = BCLEmbedder(max_epochs=5, random_state=0).fit(X)
+        >>> proba = embedder.true_negative_proba(X)
+        >>> proba[0, 1:].argmin() == embedder.similarity(X)[0, 1:].argmax()
+        np.True_
+        """
+        return self._pairs(
+            X,
+            Y,
+            lambda p: true_negative_posterior(
+                p, alpha=self.alpha_, tau_plus=self.tau_plus_
+            ),
+        )
+
+    def importance_weights(self, X: Any, Y: Any = None) -> NDArray[np.float32]:
+        """Return the weights that the Bayesian loss gives to candidates.
+
+        They follow from ranks as in :meth:`true_negative_proba`, with ``beta`` as well
+        (:func:`~sklearn_bcl.bayes.importance_weights`). The mean over an anchor's
+        candidates is about 1.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, torch.Tensor} of shape (n_anchors, n_features)
+            Anchors: rows or images.
+        Y : {array-like, sparse matrix, torch.Tensor} of shape \\
+                (n_candidates, n_features), default=None
+            Candidates. None means the anchors themselves, each compared with the
+            others; its own weight is 0.
+
+        Returns
+        -------
+        weights : ndarray of float32, shape (n_anchors, n_candidates)
+            Non-negative weights.
+
+        Raises
+        ------
+        ValueError
+            If `X` or `Y` is invalid, or there is no candidate beside the anchor.
+
+        References
+        ----------
+        Liu, Wang, Li (2023). arXiv:2301.11673.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_bcl import BCLEmbedder
+        >>> X, _ = load_iris(return_X_y=True)
+        >>> embedder = BCLEmbedder(max_epochs=5, random_state=0).fit(X)
+        >>> embedder.importance_weights(X[:2], X).mean(axis=1).round(2)
+        array([1., 1.], dtype=float32)
+        """
+        check_is_fitted(self, "net_")
+        loss = self.net_.criterion_
+        beta = loss.beta if isinstance(loss, BCLLoss) else self.beta
+        return self._pairs(
+            X,
+            Y,
+            lambda p: importance_weights(
+                p, alpha=self.alpha_, beta=beta, tau_plus=self.tau_plus_
+            ),
+        )
+
+    def _pairs(
+        self, X: Any, Y: Any, of_ranks: OfRanks | None = None
+    ) -> NDArray[np.float32]:
+        """Return similarities of all pairs, or a function of ranks / n_candidates."""
+        check_is_fitted(self, "net_")
+        anchors = self._projections(X)
+        candidates = anchors if Y is None else self._projections(Y)
+        if of_ranks is not None:
+            n = len(candidates) - (Y is None)
+            if n == 0:
+                raise ValueError(
+                    "'X' has a single row, which has no candidate beside itself. Give "
+                    "more rows, or candidates 'Y'."
+                )
+            table = torch.from_numpy(of_ranks(np.arange(n + 1) / n)).to(anchors)
+        out = np.empty((len(anchors), len(candidates)), dtype=np.float32)
+        places = torch.arange(len(anchors), device=anchors.device)
+        for chunk in gen_batches(len(anchors), max(1, CHUNK_PAIRS // len(candidates))):
+            values = anchors[chunk] @ candidates.T
+            if of_ranks is not None:
+                values = _by_rank(values, places[chunk] if Y is None else None, table)
+            out[chunk] = values.cpu().numpy()
+        return out
+
+    def _projections(self, X: Any) -> Tensor:
+        rows = self._rows(validate_rows(self, X, reset=False))
+        return torch.from_numpy(self.net_.embed(rows, project=True)).to(rows.device)
