@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from numbers import Integral, Real
@@ -21,35 +20,21 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
-from skorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
-from sklearn_bcl._net import (
-    Augmentation,
-    ContrastiveNet,
-    EpochProgress,
-    ProjectedEncoder,
-    resolve_device,
-)
+from sklearn_bcl._net import Augmentation, ContrastiveNet, resolve_device
 from sklearn_bcl._parts import (
     AUGMENTATIONS,
     ENCODERS,
     LOSSES,
     OPTIMIZERS,
-    make_augmentation,
-    make_encoder,
-    make_loss,
-    make_optimizer,
+    auto_epochs,
+    build_net,
+    fixed_priors,
     split_rows,
 )
 from sklearn_bcl._posterior import PosteriorMixin
-from sklearn_bcl._priors import (
-    DEFAULT_ALPHA,
-    DEFAULT_TAU_PLUS,
-    LabelledRows,
-    make_alpha_schedule,
-)
-from sklearn_bcl._random import isolated_rng
+from sklearn_bcl._priors import LabelledRows
 from sklearn_bcl._rows import MIN_BATCH_ROWS, ImageLayout, Rows, validate_rows
 from sklearn_bcl._scaling import FeatureScales
 from sklearn_bcl.encoders import MLPEncoder
@@ -58,20 +43,9 @@ from sklearn_bcl.losses import BCLLoss
 __all__ = ["BCLEmbedder"]
 
 SCORE_TEMPERATURE = 0.5
-AUTO_EPOCHS = (10, 200)  # at least, at most
-AUTO_ROWS = 2_400  # up to which it is the most
-
 
 # What `X` may be; sparse matrices and DataFrames are array-like to NumPy's hints.
 Table = ArrayLike | Tensor
-
-
-def _auto_epochs(n_rows: int, early_stopping: bool) -> int:
-    """Return the number of epochs of ``max_epochs="auto"``."""
-    least, most = AUTO_EPOCHS
-    if early_stopping:
-        return most
-    return int(np.clip(np.ceil(most * np.sqrt(AUTO_ROWS / n_rows)), least, most))
 
 
 def _trains_single_epochs(embedder: BCLEmbedder) -> bool:
@@ -540,12 +514,12 @@ class BCLEmbedder(
                     train, y, self._random_state, self.alpha_reading
                 )
             seed = self._random_state.randint(np.iinfo(np.int32).max)
-            net = self._build_net(train, labelled, seed)
+            net = build_net(self, train, labelled, seed)
             if continuing:
                 self._continue_net(net, with_optimizer=incremental)
             self._scale_features(net, train, reset=not (continuing and incremental))
             if max_epochs == "auto":
-                max_epochs = _auto_epochs(len(train), self.early_stopping)
+                max_epochs = auto_epochs(len(train), self.early_stopping)
             interrupted = net.fit_rows(
                 train, epochs=max_epochs, seed=seed, validation_rows=validation
             )
@@ -568,73 +542,6 @@ class BCLEmbedder(
 
     def _rows(self, X: Any) -> Rows:
         return Rows(X, torch.device(self.net_.device), self._layout)
-
-    def _priors(self, labelled: LabelledRows | None) -> tuple[float, float]:
-        """Return tau_plus and the alpha to begin with."""
-        tau_plus, alpha = self.tau_plus, self.alpha
-        if tau_plus == "auto":
-            tau_plus = DEFAULT_TAU_PLUS if labelled is None else labelled.class_prior
-        return tau_plus, DEFAULT_ALPHA if alpha == "auto" else alpha
-
-    def _build_net(
-        self, rows: Rows, labelled: LabelledRows | None, seed: int
-    ) -> ContrastiveNet:
-        """Return an initialised, untrained net for some rows."""
-        tau_plus, alpha = self._priors(labelled)
-        loss = make_loss(
-            self.loss,
-            self.projection_size,
-            temperature=self.temperature,
-            tau_plus=tau_plus,
-            alpha=alpha,
-            beta=self.beta,
-        )
-        example = rows[:2]
-        augmentation = make_augmentation(self.augmentation, example)
-        with isolated_rng(seed, rows.device):
-            encoder, size = make_encoder(
-                self.encoder,
-                example,
-                n_components=self.n_components,
-                hidden_layer_sizes=self.hidden_layer_sizes,
-            )
-            module = ProjectedEncoder(encoder, size, self.projection_size)
-        optimizer, settings = make_optimizer(
-            self.optimizer, self.weight_decay, rows.device
-        )
-        callbacks = make_alpha_schedule(
-            self.alpha_schedule,
-            loss,
-            labelled if self.alpha == "auto" else None,
-            every=self.alpha_update_epochs,
-            early_stopping=self.early_stopping,
-        )
-        callbacks += copy.deepcopy(list(self.callbacks or []))
-        if self.early_stopping:
-            callbacks.append(
-                EarlyStopping(
-                    patience=self.n_iter_no_change,
-                    threshold=self.tol,
-                    threshold_mode="abs",
-                    load_best=True,
-                )
-            )
-        if self.verbose:
-            callbacks.append(EpochProgress())
-        net = ContrastiveNet(
-            module,
-            augmentation=augmentation,
-            criterion=loss,
-            optimizer=optimizer,
-            lr=self.learning_rate,
-            batch_size=self.batch_size,
-            callbacks=callbacks,
-            train_split=None,
-            device=str(rows.device),
-            verbose=int(self.verbose),
-            **{f"optimizer__{key}": value for key, value in settings.items()},
-        )
-        return net.initialize()
 
     def _continue_net(self, net: ContrastiveNet, *, with_optimizer: bool) -> None:
         """Start a new net from where the last one ended."""
@@ -668,7 +575,7 @@ class BCLEmbedder(
             elif hasattr(self, attribute):
                 delattr(self, attribute)
         self.n_iter_ = len(self.loss_curve_)
-        self.tau_plus_, self.alpha_ = self._priors(labelled)
+        self.tau_plus_, self.alpha_ = fixed_priors(self, labelled)
         if isinstance(net.criterion_, BCLLoss):  # the user's brings its own
             self.tau_plus_, self.alpha_ = net.criterion_.tau_plus, net.criterion_.alpha
         if labelled is not None and self.alpha == "auto":

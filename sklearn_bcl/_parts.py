@@ -1,4 +1,4 @@
-"""Parameters of the estimator made into the parts of a net.
+"""Parameters of the estimator made into the parts of a net, and these into the net.
 
 What the user hands in is copied, and each part is tried on two rows before training, so
 that an error comes early and names the parameter.
@@ -10,16 +10,28 @@ import copy
 import inspect
 from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.model_selection import train_test_split
+from skorch.callbacks import Callback, EarlyStopping
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sklearn_bcl._net import Augmentation
+from sklearn_bcl._net import (
+    Augmentation,
+    ContrastiveNet,
+    EpochProgress,
+    ProjectedEncoder,
+)
+from sklearn_bcl._priors import (
+    DEFAULT_ALPHA,
+    DEFAULT_TAU_PLUS,
+    LabelledRows,
+    make_alpha_schedule,
+)
 from sklearn_bcl._random import isolated_rng
 from sklearn_bcl._rows import MIN_BATCH_ROWS, Rows
 from sklearn_bcl.augmentations import (
@@ -30,6 +42,9 @@ from sklearn_bcl.augmentations import (
 )
 from sklearn_bcl.encoders import ConvNetEncoder, MLPEncoder, resnet_encoder
 from sklearn_bcl.losses import BCLLoss, DebiasedLoss, HardNegativeLoss, NTXentLoss
+
+if TYPE_CHECKING:
+    from sklearn_bcl._embedder import BCLEmbedder
 
 AUGMENTATIONS: dict[str, Callable[[], Augmentation]] = {
     "images": ImageAugmentation,
@@ -43,7 +58,95 @@ OPTIMIZERS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "sgd": (torch.optim.SGD, {"momentum": 0.9}),
 }
 ENCODERS = ("auto", "mlp", "convnet", "resnet18", "resnet50")
+AUTO_EPOCHS = (10, 200)  # at least, at most
+AUTO_ROWS = 2_400  # up to which it is the most
 LOSSES = ("bcl", "simclr", "dcl", "hcl")
+
+
+def auto_epochs(n_rows: int, early_stopping: bool) -> int:
+    """Return the number of epochs of ``max_epochs="auto"``."""
+    least, most = AUTO_EPOCHS
+    if early_stopping:
+        return most
+    return int(np.clip(np.ceil(most * np.sqrt(AUTO_ROWS / n_rows)), least, most))
+
+
+def fixed_priors(
+    embedder: BCLEmbedder, labelled: LabelledRows | None
+) -> tuple[float, float]:
+    """Return tau_plus, and alpha before any measurement of it."""
+    tau_plus, alpha = embedder.tau_plus, embedder.alpha
+    if tau_plus == "auto":
+        tau_plus = DEFAULT_TAU_PLUS if labelled is None else labelled.class_prior
+    return tau_plus, DEFAULT_ALPHA if alpha == "auto" else alpha
+
+
+def build_net(
+    embedder: BCLEmbedder, rows: Rows, labelled: LabelledRows | None, seed: int
+) -> ContrastiveNet:
+    """Return an initialised, untrained net for some rows."""
+    tau_plus, alpha = fixed_priors(embedder, labelled)
+    loss = make_loss(
+        embedder.loss,
+        embedder.projection_size,
+        temperature=embedder.temperature,
+        tau_plus=tau_plus,
+        alpha=alpha,
+        beta=embedder.beta,
+    )
+    example = rows[:2]
+    augmentation = make_augmentation(embedder.augmentation, example)
+    with isolated_rng(seed, rows.device):
+        encoder, size = make_encoder(
+            embedder.encoder,
+            example,
+            n_components=embedder.n_components,
+            hidden_layer_sizes=embedder.hidden_layer_sizes,
+        )
+        module = ProjectedEncoder(encoder, size, embedder.projection_size)
+    optimizer, settings = make_optimizer(
+        embedder.optimizer, embedder.weight_decay, rows.device
+    )
+    net = ContrastiveNet(
+        module,
+        augmentation=augmentation,
+        criterion=loss,
+        optimizer=optimizer,
+        lr=embedder.learning_rate,
+        batch_size=embedder.batch_size,
+        callbacks=make_callbacks(embedder, loss, labelled),
+        train_split=None,
+        device=str(rows.device),
+        verbose=int(embedder.verbose),
+        **{f"optimizer__{key}": value for key, value in settings.items()},
+    )
+    return net.initialize()
+
+
+def make_callbacks(
+    embedder: BCLEmbedder, loss: nn.Module, labelled: LabelledRows | None
+) -> list[Callback]:
+    """Return the schedule of alpha, copies of the user's callbacks, and our others."""
+    callbacks = make_alpha_schedule(
+        embedder.alpha_schedule,
+        loss,
+        labelled if embedder.alpha == "auto" else None,
+        every=embedder.alpha_update_epochs,
+        early_stopping=embedder.early_stopping,
+    )
+    callbacks += copy.deepcopy(list(embedder.callbacks or []))
+    if embedder.early_stopping:
+        callbacks.append(
+            EarlyStopping(
+                patience=embedder.n_iter_no_change,
+                threshold=embedder.tol,
+                threshold_mode="abs",
+                load_best=True,
+            )
+        )
+    if embedder.verbose:
+        callbacks.append(EpochProgress())
+    return callbacks
 
 
 def make_loss(

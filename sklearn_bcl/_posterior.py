@@ -12,6 +12,7 @@ from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from sklearn_bcl._net import ROW_MULTIPLE
 from sklearn_bcl._rows import validate_rows
 from sklearn_bcl.bayes import importance_weights, true_negative_posterior
 from sklearn_bcl.losses import BCLLoss
@@ -202,10 +203,15 @@ class PosteriorMixin:
                     "more rows, or candidates 'Y'."
                 )
             table = torch.from_numpy(of_ranks(np.arange(n + 1) / n)).to(anchors)
-        out = np.empty((len(anchors), len(candidates)), dtype=np.float32)
-        places = torch.arange(len(anchors), device=anchors.device)
-        for chunk in gen_batches(len(anchors), max(1, CHUNK_PAIRS // len(candidates))):
-            values = anchors[chunk] @ candidates.T
+        n_anchors, n_candidates = len(anchors), len(candidates)
+        out = np.empty((n_anchors, n_candidates), dtype=np.float32)
+        places = torch.arange(n_anchors, device=anchors.device)
+        size = max(1, CHUNK_PAIRS // n_candidates // ROW_MULTIPLE) * ROW_MULTIPLE
+        padding = -n_anchors % ROW_MULTIPLE  # so that chunks change no bit
+        padded = torch.cat([anchors, anchors.new_zeros(padding, anchors.shape[1])])
+        for chunk in gen_batches(n_anchors, size):
+            values = padded[chunk.start : chunk.start + size] @ candidates.T
+            values = values[: chunk.stop - chunk.start]
             if of_ranks is not None:
                 values = _by_rank(values, places[chunk] if Y is None else None, table)
             out[chunk] = values.cpu().numpy()

@@ -2,12 +2,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
+from sklearn.model_selection import ParameterGrid
 
 from sklearn_bcl import bayes
 from sklearn_bcl.bayes import (
     alpha_from_auc,
     auc_from_alpha,
     importance_weights,
+    prior_grid,
     sample_scores,
     true_negative_posterior,
 )
@@ -224,3 +226,26 @@ def test_sample_scores_options():
     assert is_tn.all()
     with pytest.raises(ValueError, match="'n_anchors' must be an int"):
         sample_scores(0, 100, alpha=0.9, tau_plus=0.1)
+
+
+def test_prior_grid_is_spread_and_nested():
+    grid = prior_grid(30)
+    settings = [{name: values[0] for name, values in one.items()} for one in grid]
+    assert settings[0] == {"alpha": 0.9, "beta": 0.5, "tau_plus": 0.1}
+    assert grid[:7] == prior_grid(7)
+    p = (np.arange(200) + 0.5) / 200
+    roots = np.sqrt([importance_weights(p, **one) for one in settings])
+    distances = np.sqrt(np.square(roots[:, None] - roots).mean(axis=2))
+    np.fill_diagonal(distances, np.inf)
+    # No two settings are the same loss, and each comes closer than the one before.
+    nearest = [distances[i, :i].min() for i in range(1, 30)]
+    assert nearest[-1] > 0.03
+    assert_allclose(nearest, np.sort(nearest)[::-1], rtol=0.05)
+
+
+def test_prior_grid_is_a_grid_of_a_pipeline():
+    grid = prior_grid(100, prefix="embed__")
+    assert len(ParameterGrid(grid)) == 100
+    assert set(grid[0]) == {"embed__alpha", "embed__beta", "embed__tau_plus"}
+    with pytest.raises(ValueError, match="'n_settings' must be"):
+        prior_grid(0)

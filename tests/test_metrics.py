@@ -1,10 +1,22 @@
+from itertools import permutations
+
 import numpy as np
 import pytest
+from helpers import small
 from numpy.testing import assert_allclose
+from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import cross_validate
 
 from sklearn_bcl import metrics
-from sklearn_bcl.metrics import embedding_auc
+from sklearn_bcl.metrics import (
+    alignment,
+    alignment_scorer,
+    embedding_auc,
+    embedding_auc_scorer,
+    uniformity,
+    uniformity_scorer,
+)
 
 
 @pytest.fixture
@@ -39,3 +51,63 @@ def test_extremes():
 def test_undefined(y):
     with pytest.raises(ValueError, match="The AUC needs a row"):
         embedding_auc(np.eye(3), y)
+
+
+@pytest.mark.parametrize("exponent", [1, 2, 2.5])
+def test_alignment_and_uniformity_against_all_pairs(data, monkeypatch, exponent):
+    X, y = data
+    unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+    pairs = list(permutations(range(len(X)), 2))
+    distance = {(i, j): np.linalg.norm(unit[i] - unit[j]) for i, j in pairs}
+    positive = [distance[i, j] ** exponent for i, j in pairs if y[i] == y[j]]
+    potential = [np.exp(-exponent * distance[pair] ** 2) for pair in pairs]
+    for chunk in (512, 7):
+        monkeypatch.setattr(metrics, "CHUNK_ANCHORS", chunk)
+        assert_allclose(alignment(X, y, exponent=exponent), np.mean(positive))
+        assert_allclose(uniformity(X, t=exponent), np.log(np.mean(potential)))
+
+
+def test_two_views_are_positive_pairs():
+    first, second = np.random.RandomState(0).normal(size=(2, 20, 4))
+    unit = [
+        view / np.linalg.norm(view, axis=1, keepdims=True) for view in (first, second)
+    ]
+    expected = np.square(unit[0] - unit[1]).sum(axis=1).mean()
+    views = np.vstack([first, second])
+    assert_allclose(alignment(views, np.tile(np.arange(20), 2)), expected)
+
+
+def test_equal_rows():
+    assert alignment(np.ones((4, 3)), [0, 0, 1, 1]) == 0
+    assert_allclose(uniformity(np.ones((4, 3))), 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: alignment(np.eye(3), [0, 1, 2]), "needs two rows with the same 'y'"),
+        (lambda: alignment(np.eye(3), [0, 0, 0], exponent=0), "'exponent' must be"),
+        (lambda: uniformity(np.eye(3), t=-1), "'t' must be"),
+        (lambda: uniformity(np.eye(1)), "minimum of 2"),
+    ],
+)
+def test_invalid(call, match):
+    with pytest.raises(ValueError, match=match):
+        call()
+
+
+def test_scorers(digits):
+    X, y = digits[0][:200], digits[1][:200]
+    scoring = {
+        "auc": embedding_auc_scorer,
+        "alignment": alignment_scorer,
+        "uniformity": uniformity_scorer,
+    }
+    results = cross_validate(small(), X, y, cv=2, scoring=scoring, n_jobs=2)
+    assert (results["test_auc"] > 0.5).all()
+    assert (results["test_alignment"] < 0).all()
+    assert (results["test_uniformity"] > 0).all()
+    pca = PCA(5).fit(X)
+    assert embedding_auc_scorer(pca, X, y) == embedding_auc(pca.transform(X), y)
+    assert alignment_scorer(pca, X, y) == -alignment(pca.transform(X), y)
+    assert uniformity_scorer(pca, X) == -uniformity(pca.transform(X))

@@ -17,8 +17,8 @@ from sklearn_bcl import BCLEmbedder
 
 
 def test_epochs_follow_the_number_of_rows(X, monkeypatch):
-    monkeypatch.setattr("sklearn_bcl._embedder.AUTO_EPOCHS", (10, 20))
-    monkeypatch.setattr("sklearn_bcl._embedder.AUTO_ROWS", 50)
+    monkeypatch.setattr("sklearn_bcl._parts.AUTO_EPOCHS", (10, 20))
+    monkeypatch.setattr("sklearn_bcl._parts.AUTO_ROWS", 50)
     assert small(max_epochs="auto").fit(X).n_iter_ == 15  # 20 / sqrt(2), and up
     assert small(max_epochs="auto").fit(np.tile(X, (3, 1))).n_iter_ == 10  # at least
     assert small(max_epochs="auto").fit(X[:10]).n_iter_ == 20  # at most
