@@ -1,0 +1,249 @@
+"""Curves of a loss over epochs, and of its weights over ranks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_bcl.bayes import importance_weights
+from sklearn_bcl.plotting._style import PALETTE, STYLES, UNLABELLED, make_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class LossCurveDisplay:
+    """Training loss, and the loss on held-out rows, of each epoch.
+
+    Parameters
+    ----------
+    loss_curve : array-like of shape (n_epochs,)
+        Mean training loss of each epoch, in nats.
+    validation_loss_curve : array-like of shape (n_epochs,), default=None
+        Loss on held-out rows after each epoch.
+    name : str, default=None
+        Put before the legend's entries.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_bcl import BCLEmbedder
+    >>> from sklearn_bcl.plotting import LossCurveDisplay
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> embedder = BCLEmbedder(max_epochs=5, random_state=0).fit(X)
+    >>> len(LossCurveDisplay.from_estimator(embedder).loss_curve)
+    5
+    """
+
+    ax_: Axes
+    figure_: Figure
+
+    def __init__(
+        self,
+        loss_curve: ArrayLike,
+        validation_loss_curve: ArrayLike | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.loss_curve = loss_curve
+        self.validation_loss_curve = validation_loss_curve
+        self.name = name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        name: str | None = None,
+        ax: Axes | None = None,
+        **line_params: Any,
+    ) -> LossCurveDisplay:
+        """Draw the curves of a fitted embedder.
+
+        Parameters
+        ----------
+        estimator : fitted BCLEmbedder
+        name : str, default=None
+            Put before the legend's entries.
+        ax : matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+        **line_params
+            Passed to :meth:`matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        display : LossCurveDisplay
+        """
+        check_is_fitted(estimator, "loss_curve_")
+        held_out = getattr(estimator, "validation_loss_curve_", None)
+        return cls(estimator.loss_curve_, held_out, name).plot(ax, **line_params)
+
+    def plot(self, ax: Axes | None = None, **line_params: Any) -> LossCurveDisplay:
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+        **line_params
+            Passed to :meth:`matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        display : LossCurveDisplay
+        """
+        (axes,) = make_axes(ax)
+        prefix = "" if self.name is None else f"{self.name}, "
+        curves = {"training": self.loss_curve}
+        if self.validation_loss_curve is not None:
+            curves["held out"] = self.validation_loss_curve
+        n_drawn = len(axes.lines)
+        for i, (label, curve) in enumerate(curves.items()):
+            style: dict[str, Any] = {
+                "color": PALETTE[(n_drawn + i) % len(PALETTE)],
+                "linestyle": STYLES[i],
+                "label": prefix + label,
+            }
+            epochs = np.arange(1, len(np.asarray(curve)) + 1)
+            axes.plot(epochs, np.asarray(curve), **(style | line_params))
+        axes.set(xlabel="epoch", ylabel="loss (nats)")
+        axes.legend()
+        self.ax_, self.figure_ = axes, axes.figure  # type: ignore[assignment]
+        return self
+
+
+class ImportanceWeightDisplay:
+    """Importance weight against the rank of a similarity.
+
+    Parameters
+    ----------
+    p : array-like of shape (n_points,)
+        Ranks / n_candidates.
+    weights : array-like of shape (n_points,)
+        Importance weights.
+    name : str, default=None
+        Entry of the legend.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from sklearn_bcl.plotting import ImportanceWeightDisplay
+    >>> display = ImportanceWeightDisplay.from_priors(alpha=0.9, beta=0.5, tau_plus=0.1)
+    >>> display.weights[-1].round(3)
+    np.float64(0.556)
+    """
+
+    ax_: Axes
+    figure_: Figure
+
+    def __init__(
+        self, p: ArrayLike, weights: ArrayLike, name: str | None = None
+    ) -> None:
+        self.p = p
+        self.weights = weights
+        self.name = name
+
+    @classmethod
+    def from_priors(
+        cls,
+        *,
+        alpha: float,
+        beta: float,
+        tau_plus: float,
+        ax: Axes | None = None,
+        **line_params: Any,
+    ) -> ImportanceWeightDisplay:
+        """Draw the weights of given priors.
+
+        Parameters
+        ----------
+        alpha, beta, tau_plus : float
+            As in :func:`~sklearn_bcl.bayes.importance_weights`.
+        ax : matplotlib Axes, default=None
+            Where to draw; several settings may share one. None makes a new figure.
+        **line_params
+            Passed to :meth:`matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        display : ImportanceWeightDisplay
+        """
+        p = np.linspace(0, 1, 201)
+        weights = importance_weights(p, alpha=alpha, beta=beta, tau_plus=tau_plus)
+        name = f"α = {alpha:.3g}, β = {beta:.3g}, τ⁺ = {tau_plus:.3g}"
+        return cls(p, weights, name).plot(ax, **line_params)
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, *, ax: Axes | None = None, **line_params: Any
+    ) -> ImportanceWeightDisplay:
+        """Draw the weights of a fitted embedder's priors.
+
+        Parameters
+        ----------
+        estimator : fitted BCLEmbedder
+        ax : matplotlib Axes, default=None
+            Where to draw; several settings may share one. None makes a new figure.
+        **line_params
+            Passed to :meth:`matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        display : ImportanceWeightDisplay
+        """
+        check_is_fitted(estimator, "net_")
+        return cls.from_priors(
+            alpha=estimator.alpha_,
+            beta=getattr(estimator.net_.criterion_, "beta", estimator.beta),
+            tau_plus=estimator.tau_plus_,
+            ax=ax,
+            **line_params,
+        )
+
+    def plot(
+        self, ax: Axes | None = None, **line_params: Any
+    ) -> ImportanceWeightDisplay:
+        """Draw the weights, beside the weight 1 of plain NT-Xent.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+        **line_params
+            Passed to :meth:`matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        display : ImportanceWeightDisplay
+        """
+        (axes,) = make_axes(ax)
+        n_drawn = len(axes.lines)
+        if n_drawn == 0:
+            axes.axhline(1, color=UNLABELLED, linewidth=1, label="1, of NT-Xent")
+            n_drawn = 1
+        style: dict[str, Any] = {
+            "color": PALETTE[(n_drawn - 1) % len(PALETTE)],
+            "linestyle": STYLES[(n_drawn - 1) % len(STYLES)],
+            "label": self.name,
+        }
+        axes.plot(np.asarray(self.p), np.asarray(self.weights), **(style | line_params))
+        axes.set(
+            xlabel="rank of the similarity / number of candidates",
+            ylabel="importance weight ω",
+        )
+        axes.set_ylim(0, 1.05 * max(np.max(line.get_ydata()) for line in axes.lines))
+        axes.legend()
+        self.ax_, self.figure_ = axes, axes.figure  # type: ignore[assignment]
+        return self

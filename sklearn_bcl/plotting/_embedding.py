@@ -1,0 +1,174 @@
+"""An embedding in two dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.multiclass import type_of_target
+
+from sklearn_bcl.plotting._style import MARKERS, PALETTE, UNLABELLED, make_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class EmbeddingDisplay:
+    """Two dimensions of an embedding, coloured by labels.
+
+    Parameters
+    ----------
+    points : array-like of shape (n_samples, 2)
+        Coordinates.
+    labels : array-like of shape (n_samples,), default=None
+        Classes, -1 where there is none, or continuous values.
+    axis_names : sequence of two str, default=("first dimension", "second dimension")
+        Labels of the axes.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_bcl import BCLEmbedder
+    >>> from sklearn_bcl.plotting import EmbeddingDisplay
+    >>> X, y = load_iris(return_X_y=True)
+    >>> embedder = BCLEmbedder(max_epochs=5, random_state=0).fit(X)
+    >>> display = EmbeddingDisplay.from_estimator(embedder, X, y)
+    >>> display.points.shape
+    (150, 2)
+    """
+
+    ax_: Axes
+    figure_: Figure
+
+    def __init__(
+        self,
+        points: ArrayLike,
+        labels: ArrayLike | None = None,
+        axis_names: Sequence[str] = ("first dimension", "second dimension"),
+    ) -> None:
+        self.points = points
+        self.labels = labels
+        self.axis_names = axis_names
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: ArrayLike | None = None,
+        *,
+        reducer: Any = None,
+        ax: Axes | None = None,
+        **scatter_params: Any,
+    ) -> EmbeddingDisplay:
+        """Draw ``estimator.transform(X)`` in two dimensions.
+
+        Parameters
+        ----------
+        estimator : fitted transformer
+            Such as a :class:`~sklearn_bcl.BCLEmbedder`, or a pipeline that ends in one.
+        X : array-like
+            Rows or images that it takes.
+        y : array-like of shape (n_samples,), default=None
+            Classes, -1 where there is none, or continuous values, for the colours.
+        reducer : transformer to two dimensions, default=None
+            Such as UMAP or t-SNE; it is cloned and fitted on the embedding. None is PCA
+            (of embeddings of more than two components).
+        ax : matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+        **scatter_params
+            Passed to :meth:`matplotlib.axes.Axes.scatter`.
+
+        Returns
+        -------
+        display : EmbeddingDisplay
+        """
+        embedding = np.asarray(estimator.transform(X))
+        names = ("first dimension", "second dimension")
+        if reducer is None and embedding.shape[1] > 2:
+            pca = PCA(2).fit(embedding)
+            embedding = pca.transform(embedding)
+            first, second = pca.explained_variance_ratio_
+            names = (
+                f"1st principal component ({first:.0%} of variance)",
+                f"2nd principal component ({second:.0%} of variance)",
+            )
+        elif reducer is not None:
+            embedding = np.asarray(clone(reducer).fit_transform(embedding))
+        return cls(embedding, y, names).plot(ax, **scatter_params)
+
+    def plot(self, ax: Axes | None = None, **scatter_params: Any) -> EmbeddingDisplay:
+        """Draw the points.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+        **scatter_params
+            Passed to :meth:`matplotlib.axes.Axes.scatter`.
+
+        Returns
+        -------
+        display : EmbeddingDisplay
+        """
+        points = check_array(self.points)
+        if points.shape[1] != 2:
+            raise ValueError(
+                f"'points' must have 2 columns. Got {points.shape[1]}: give a 'reducer'"
+                " to two dimensions."
+            )
+        (axes,) = make_axes(ax)
+        params: dict[str, Any] = {
+            "s": 12,
+            "linewidths": 0,
+            "alpha": 0.8,
+        } | scatter_params
+        if self.labels is None:
+            axes.scatter(*points.T, **({"color": PALETTE[0]} | params))
+        else:
+            labels = np.asarray(self.labels)
+            check_consistent_length(points, labels)
+            if type_of_target(labels) == "continuous":
+                drawn = axes.scatter(
+                    points[:, 0], points[:, 1], c=labels, cmap="viridis", **params
+                )
+                axes.figure.colorbar(drawn, ax=axes, label="label")
+            else:
+                self._plot_classes(axes, points, labels, params)
+        axes.set(xlabel=self.axis_names[0], ylabel=self.axis_names[1])
+        self.ax_, self.figure_ = axes, axes.figure  # type: ignore[assignment]
+        return self
+
+    @staticmethod
+    def _plot_classes(
+        axes: Axes, points: NDArray[Any], labels: NDArray[Any], params: dict[str, Any]
+    ) -> None:
+        known = labels.astype(str) != "-1"
+        if not known.all():
+            style: dict[str, Any] = {
+                "color": UNLABELLED,
+                "label": "no label",
+                "zorder": 0,
+            }
+            axes.scatter(*points[~known].T, **(style | params))
+        for i, name in enumerate(np.unique(labels[known])):
+            style = {
+                "color": PALETTE[i % len(PALETTE)],
+                "marker": MARKERS[i % len(MARKERS)],
+                "label": str(name),
+            }
+            axes.scatter(*points[labels == name].T, **(style | params))
+        axes.legend(
+            title="label", loc="center left", bbox_to_anchor=(1, 0.5), markerscale=1.5
+        )

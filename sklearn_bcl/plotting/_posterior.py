@@ -1,0 +1,181 @@
+"""How good the posterior is, as a ranker and as a probability."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import brier_score_loss, roc_auc_score
+from sklearn.utils import check_array, check_consistent_length, resample
+
+from sklearn_bcl.plotting._style import PALETTE, make_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+MOST_ROWS = 1_000
+
+
+class PosteriorDisplay:
+    """How good the posterior P(TN) is: histograms of both kinds, and reliability.
+
+    Parameters
+    ----------
+    proba : array-like of shape (n_anchors, n_candidates)
+        P(TN) of the candidates of each anchor.
+    is_true_negative : array-like of bool, shape (n_anchors, n_candidates)
+        Whether the candidate is of another class than the anchor.
+    n_bins : int, default=15
+        Number of bins of the reliability, of as many pairs each.
+
+    Attributes
+    ----------
+    auc_ : float
+        AUC of P(TN) as a detector of true negatives, mean over the anchors that have
+        both kinds.
+    calibration_error_ : float
+        Expected calibration error: mean absolute difference of the predicted and the
+        observed share of true negatives in the bins.
+    brier_score_ : float
+        Mean squared error of P(TN).
+    ax_ : list of two matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_bcl import BCLEmbedder
+    >>> from sklearn_bcl.plotting import PosteriorDisplay
+    >>> X, y = load_iris(return_X_y=True)
+    >>> embedder = BCLEmbedder(max_epochs=5, random_state=0).fit(X)
+    >>> display = PosteriorDisplay.from_estimator(embedder, X, y)
+    >>> display.proba.shape
+    (150, 149)
+    """
+
+    ax_: list[Axes]
+    figure_: Figure
+
+    def __init__(
+        self, proba: ArrayLike, is_true_negative: ArrayLike, n_bins: int = 15
+    ) -> None:
+        self.proba = proba
+        self.is_true_negative = is_true_negative
+        self.n_bins = n_bins
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: ArrayLike,
+        *,
+        n_bins: int = 15,
+        random_state: int | np.random.RandomState | None = 0,
+        ax: Any = None,
+    ) -> PosteriorDisplay:
+        """Draw the posterior of labelled rows, each compared with all others.
+
+        Parameters
+        ----------
+        estimator : fitted BCLEmbedder
+        X : array-like of n_samples rows or images
+        y : array-like of shape (n_samples,)
+            Classes.
+        n_bins : int, default=15
+            Number of bins of the reliability, of as many pairs each.
+        random_state : int, RandomState instance or None, default=0
+            Seed of the choice of 1,000 rows, if there are more.
+        ax : two matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+
+        Returns
+        -------
+        display : PosteriorDisplay
+        """
+        check_consistent_length(X, y)
+        n_rows = min(MOST_ROWS, len(np.asarray(y)))
+        X, y = resample(
+            X, y, replace=False, n_samples=n_rows, random_state=random_state
+        )
+        others = ~np.eye(n_rows, dtype=bool)
+        shape = (n_rows, n_rows - 1)
+        proba = estimator.true_negative_proba(X)[others].reshape(shape)
+        truth = (np.asarray(y)[:, None] != np.asarray(y))[others].reshape(shape)
+        return cls(proba, truth, n_bins).plot(ax)
+
+    def plot(self, ax: Any = None) -> PosteriorDisplay:
+        """Draw both figures.
+
+        Parameters
+        ----------
+        ax : two matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+
+        Returns
+        -------
+        display : PosteriorDisplay
+        """
+        proba = check_array(self.proba)
+        truth = check_array(self.is_true_negative, dtype=bool)
+        both = truth.any(axis=1) & ~truth.all(axis=1)
+        if not both.any():
+            raise ValueError(
+                "The posterior needs an anchor with candidates of its own class and of "
+                "another one. Got none: give rows of two classes at least."
+            )
+        self.auc_ = float(
+            np.mean(
+                [
+                    roc_auc_score(*anchor)
+                    for anchor in zip(truth[both], proba[both], strict=True)
+                ]
+            )
+        )
+        predicted, observed = self._reliability(proba.ravel(), truth.ravel())
+        self.calibration_error_ = float(np.abs(predicted - observed).mean())
+        self.brier_score_ = float(brier_score_loss(truth.ravel(), proba.ravel()))
+        left, right = make_axes(ax, 2)
+        bins = np.linspace(0, 1, 41).tolist()
+        for kind, color, name, style in (
+            (True, PALETTE[0], "true negatives", "-"),
+            (False, PALETTE[1], "false negatives", "--"),
+        ):
+            params: dict[str, Any] = {
+                "density": True,
+                "color": color,
+                "linestyle": style,
+            }
+            left.hist(proba[truth == kind], bins, histtype="step", label=name, **params)
+        left.set(
+            xlabel="posterior P(TN)",
+            ylabel="density",
+            title=f"AUC {self.auc_:.3f}",
+        )
+        left.legend(loc="upper left")
+        right.plot([0, 1], [0, 1], ":", color="black", label="calibrated")
+        right.plot(predicted, observed, "o-", color=PALETTE[0], label="posterior")
+        right.set(
+            xlabel="posterior P(TN), mean of a bin",
+            ylabel="share of true negatives",
+            title=f"calibration error {self.calibration_error_:.3f}",
+        )
+        right.legend(loc="upper left")
+        self.ax_, self.figure_ = [left, right], left.figure  # type: ignore[assignment]
+        return self
+
+    def _reliability(
+        self, proba: NDArray[Any], truth: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return predicted and observed shares in bins of as many pairs each."""
+        order = proba.argsort(kind="stable")
+        predicted, observed = (
+            np.array(
+                [part.mean() for part in np.array_split(values[order], self.n_bins)]
+            )
+            for values in (proba, truth)
+        )
+        return predicted, observed
