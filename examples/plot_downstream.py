@@ -32,7 +32,7 @@ X_train, X_test, y_train, y_test = train_test_split(
 # Similarity in an embedding is that of directions: normalise rows before distances.
 def features(X_train):
     """Return fitted transformers: of pixels, and of the embedding."""
-    embedder = BCLEmbedder(max_epochs=40, random_state=0)
+    embedder = BCLEmbedder(max_epochs=20, random_state=0)
     return {
         "pixels": StandardScaler().fit(X_train),
         "embedding": make_pipeline(embedder, Normalizer()).fit(X_train),

@@ -23,13 +23,12 @@ import torch
 from paper.datasets import load
 from scipy.stats import rankdata
 from sklearn.datasets import load_digits
-from sklearn.metrics import brier_score_loss
 
 from sklearn_bcl import BCLEmbedder
 from sklearn_bcl.bayes import alpha_from_auc, true_negative_posterior
-from sklearn_bcl.losses import BCLLoss
+from sklearn_bcl.plotting import PosteriorDisplay
 
-N_BATCHES, BATCH_SIZE, N_BINS = 20, 256, 15
+N_BATCHES, BATCH_SIZE = 20, 256
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
 parser.add_argument("--model", help="model.joblib of train.py, for Fashion-MNIST")
@@ -44,9 +43,7 @@ if arguments.model:
 else:
     name, (X, y) = "digits", load_digits(return_X_y=True)
     embedder = BCLEmbedder(random_state=0).fit(X)
-net, loss = embedder.net_, embedder.net_.criterion_
-if not isinstance(loss, BCLLoss):
-    raise SystemExit(f"The posterior needs a model with loss='bcl', not {loss}.")
+net = embedder.net_
 
 
 # %%
@@ -85,67 +82,46 @@ p, is_true_negative = np.concatenate(ranks), np.concatenate(truths)
 # those of the fit, and with the measured ones: the share of false negatives, and the
 # alpha that belongs to the AUC, both of these same samples. The model knows no AUC
 # above 5/6: a better encoder has the largest alpha, and is still underestimated.
-n_true = is_true_negative.sum(axis=1)
-n_false = p.shape[1] - n_true
-# The Mann-Whitney statistic: how many true negatives each false one outranks.
-wins = (p * p.shape[1] * ~is_true_negative).sum(axis=1) - n_false * (n_false + 1) / 2
-both = (n_true > 0) & (n_false > 0)
-auc = (wins[both] / (n_true * n_false)[both]).mean()
+figure, axes = plt.subplots(2, 2, figsize=(9, 8), layout="constrained")
 share = 1 - is_true_negative.mean()
-settings = {
-    "priors of the fit": (loss.alpha, loss.tau_plus),
-    "measured priors": (float(alpha_from_auc(auc)), share),
-}
 
 
-def reliability(posterior):
-    """Mean P(TN) and share of true negatives in bins of as many samples each."""
-    order = posterior.ravel().argsort(kind="stable")
-    return [
-        np.array(
-            [part.mean() for part in np.array_split(values.ravel()[order], N_BINS)]
-        )
-        for values in (posterior, is_true_negative)
-    ]
+def show(name, alpha, tau_plus, ax):
+    posterior = true_negative_posterior(p, alpha=alpha, tau_plus=tau_plus)
+    display = PosteriorDisplay(posterior, is_true_negative).plot(ax)
+    print(
+        f"{name:18s} {alpha:6.3f} {tau_plus:9.3f} {display.calibration_error_:18.3f}"
+        f" {display.brier_score_:12.4f}"
+    )
+    return display
 
 
 print(f"{name}: {len(batches)} batches, share of false negatives {share:.3f}")
-print(f"AUC as a detector of true negatives, mean over anchors: {auc:.3f}\n")
 print("                    alpha  tau_plus  calibration error  Brier score")
-truth = is_true_negative.ravel()
-prior_score = brier_score_loss(truth, np.full(truth.shape, 1 - share))
-print(
-    f"no ranks, {1 - share:.2f}                                       {prior_score:.4f}"
-)
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
-right.plot([0, 1], [0, 1], ":", color="black", label="calibrated")
-for (label, (alpha, tau_plus)), color, marker in zip(
-    settings.items(), ("#0072B2", "#D55E00"), "o^", strict=True
-):
-    posterior = true_negative_posterior(p, alpha=alpha, tau_plus=tau_plus)
-    predicted, observed = reliability(posterior)
-    error = np.abs(predicted - observed).mean()
-    brier = brier_score_loss(truth, posterior.ravel())
-    print(f"{label:18s} {alpha:6.3f} {tau_plus:9.3f} {error:18.3f} {brier:12.4f}")
-    right.plot(predicted, observed, marker=marker, color=color, label=label)
+print(f"no ranks, {1 - share:.2f} {share * (1 - share):51.4f}")
+fitted = show("priors of the fit", embedder.alpha_, embedder.tau_plus_, axes[0])
+alpha = float(alpha_from_auc(fitted.auc_))
+show("measured priors", alpha, share, axes[1])
+print(f"AUC as a detector of true negatives, mean over anchors: {fitted.auc_:.3f}")
+figure.suptitle(f"{name}: above with the priors of the fit, below with measured ones")
 
 # %%
 # The ranks of both kinds beside what the model, with the priors of the fit, expects of
-# them, and the reliability diagram: above the dotted line, P(TN) is too low, below it,
-# too high. The densities of the model rise in a straight line of the quantile, so it
+# them. The densities of the model rise in a straight line of the quantile, so it
 # cannot follow an encoder that puts most false negatives at the very top: there, it
 # gives them too good a chance of being true negatives. Nor does it know of false
 # negatives at the bottom, of which the Fashion-MNIST model has some; hard negative
 # mining (beta = 0.9) makes many of them.
+figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 bins, grid = np.linspace(0, 1, 41), np.linspace(0, 1, 400)
-alpha, tau_plus = settings["priors of the fit"]
+alpha, tau_plus = embedder.alpha_, embedder.tau_plus_
 expected = true_negative_posterior(grid, alpha=alpha, tau_plus=tau_plus)
-for kind, color, density in (
-    (True, "#0072B2", expected / (1 - tau_plus)),
-    (False, "#D55E00", (1 - expected) / tau_plus),
+for kind, color, style, density in (
+    (True, "#0072B2", "-", expected / (1 - tau_plus)),
+    (False, "#D55E00", "--", (1 - expected) / tau_plus),
 ):
     label = f"{'true' if kind else 'false'} negatives"
-    left.hist(
+    ax.hist(
         p[is_true_negative == kind],
         bins,
         density=True,
@@ -154,15 +130,7 @@ for kind, color, density in (
         color=color,
         label=label,
     )
-    left.plot(
-        grid, density, "-" if kind else "--", color=color, label=f"{label}, model"
-    )
-left.set(xlabel="rank of the similarity / N", ylabel="density", title=name)
-left.legend()
-right.set(
-    xlabel="posterior P(TN)",
-    ylabel="share of true negatives",
-    title="Reliability, bins of as many samples",
-)
-right.legend()
+    ax.plot(grid, density, style, color=color, label=f"{label}, model")
+ax.set(xlabel="rank of the similarity / N", ylabel="density", title=name)
+ax.legend()
 plt.show()

@@ -35,8 +35,8 @@ search = GridSearchCV(pipeline, grid, cv=3, n_jobs=2).fit(X, y)
 print(f"best {search.best_params_}, accuracy {search.best_score_:.3f}")
 
 # %%
-# The lowest row is one setting four times: at ``alpha=0.5``, ``tau_plus`` has no effect.
-# Differences elsewhere are of few rows of 400, too.
+# The lowest row is one setting four times: at ``alpha=0.5``, ``tau_plus`` has no
+# effect. The others differ by a few of the 400 rows, so little is at stake here.
 display = PriorSearchDisplay.from_search(search)
 display.ax_.set_title("Accuracy of a linear model on the embedding")
 scores = np.asarray(display.scores)

@@ -21,7 +21,7 @@ X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(
     X, y, test_size=0.3, stratify=y, random_state=0
 )
-embedder = BCLEmbedder(max_epochs=60, random_state=0).fit(X_train)
+embedder = BCLEmbedder(max_epochs=40, random_state=0).fit(X_train)
 Z_train, Z_test = embedder.transform(X_train), embedder.transform(X_test)
 print(f"{X_train.shape} -> {Z_train.shape}, {Z_train.dtype}")
 

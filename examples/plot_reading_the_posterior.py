@@ -13,10 +13,11 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from sklearn_bcl import BCLEmbedder
+from sklearn_bcl.plotting import PosteriorDisplay
 
 digits = load_digits()
 X, y = digits.data, digits.target
-embedder = BCLEmbedder(max_epochs=60, random_state=0).fit(X)
+embedder = BCLEmbedder(max_epochs=40, random_state=0).fit(X)
 
 # %%
 # An anchor of each class, and a random 500 of the other rows as candidates. They have
@@ -55,4 +56,22 @@ figure.suptitle(
     "Anchor, its 8 likeliest false negatives and 2 likeliest true ones;\n"
     "above each its P(TN), blue for the anchor's class, red for another"
 )
+
+# %%
+# Over all pairs, P(TN) finds the true negatives with the AUC on the left; as a
+# probability it is too careful (right), as the priors are only guesses. With
+# ``use_labels=True``, here 200 labels set those that are "auto", and nothing else.
+some = np.where(np.arange(len(y)) < 200, y, -1)
+informed = BCLEmbedder(max_epochs=40, random_state=0, use_labels=True).fit(X, some)
+figure, axes = plt.subplots(2, 2, figsize=(9, 8), layout="constrained")
+for name, model, ax in zip(
+    ("default", "200 labels"), (embedder, informed), axes, strict=True
+):
+    display = PosteriorDisplay.from_estimator(model, X, y, ax=ax)
+    print(
+        f"{name:11s} alpha {model.alpha_:.3f}, tau_plus {model.tau_plus_:.3f}: "
+        f"AUC {display.auc_:.3f}, calibration error {display.calibration_error_:.3f}, "
+        f"Brier score {display.brier_score_:.3f}"
+    )
+figure.suptitle("Above with the default priors, below with those of 200 labels")
 plt.show()

@@ -3,8 +3,8 @@ Semi-supervised digits: what a label is worth
 =============================================
 
 In a pipeline, an embedder sees the labelled rows only. Fit it on all rows instead,
-labelled or not, and let a small model see the labels: on the embedding it needs about
-half as many of them as on the pixels.
+labelled or not, and let a small model see the labels: on the embedding, 40 of them are
+worth 100 on the pixels.
 """
 
 # %%
@@ -25,7 +25,7 @@ X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(
     X, y, test_size=0.3, stratify=y, random_state=0
 )
-embedder = BCLEmbedder(max_epochs=60, random_state=0).fit(X_train)
+embedder = BCLEmbedder(max_epochs=40, random_state=0).fit(X_train)
 Z_train, Z_test = embedder.transform(X_train), embedder.transform(X_test)
 
 # %%

@@ -7,17 +7,12 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-import sklearn
 import torch
 from helpers import noise, small, weights
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import (
     Callback,
     Checkpoint,
@@ -419,51 +414,6 @@ def test_score_is_the_plain_ntxent_loss(X):
 
 
 # scikit-learn around it
-
-
-def test_grid_search_and_prediction_in_another_process(digits, tmp_path):
-    X, y = (data[:300] for data in digits)
-    pipeline = Pipeline(
-        [
-            ("scale", StandardScaler()),
-            ("embed", small()),
-            ("classify", LogisticRegression(max_iter=1000)),
-        ]
-    )
-    grid = {
-        "embed__tau_plus": [0.05, 0.1],
-        "embed__alpha": [0.7, 0.9],
-        "embed__beta": [0.5, 0.9],
-    }
-    search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2, error_score="raise")
-    search.fit(X, y)
-    sequential = clone(search).set_params(n_jobs=1).fit(X, y)
-    assert_array_equal(
-        search.cv_results_["mean_test_score"],
-        sequential.cv_results_["mean_test_score"],
-    )
-    joblib.dump(search.best_estimator_, tmp_path / "model.joblib")
-    np.save(tmp_path / "X.npy", X)
-    script = (
-        "import joblib, numpy as np\n"
-        "model = joblib.load('model.joblib')\n"
-        "np.save('predictions.npy', model.predict(np.load('X.npy')))\n"
-    )
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
-    predictions = np.load(tmp_path / "predictions.npy")
-    assert_array_equal(predictions, search.best_estimator_.predict(X))
-
-
-def test_search_without_labels(X):
-    search = GridSearchCV(small(), {"tau_plus": [0.1, 0.3]}, cv=2).fit(X)
-    assert search.transform(X).shape == (100, 8)
-
-
-def test_metadata_routing(X):
-    y = X[:, 0] > 0
-    with sklearn.config_context(enable_metadata_routing=True):
-        model = make_pipeline(small(), LogisticRegression()).fit(X, y)
-        assert model.predict(X).shape == (100,)
 
 
 def test_a_pickle_holds_no_data(digits):

@@ -44,8 +44,9 @@ ROUNDS: dict[int, tuple[str, list[str]]] = {
             "bcl:beta=0.6",
             "bcl:beta=0.9",
             'bcl:alpha_schedule="linear"',
-            'bcl:alpha_schedule="auc";alpha_update_epochs=10',
-            'bcl:alpha_schedule="auc";alpha_update_epochs=10;alpha_reading="paper"',
+            "bcl:use_labels=True;tau_plus=0.1;alpha_update_epochs=10",
+            "bcl:use_labels=True;tau_plus=0.1;alpha_update_epochs=10;"
+            'alpha_reading="paper"',
             "average",
             "cosine",
             "neighbours",

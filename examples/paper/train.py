@@ -85,14 +85,14 @@ def run_folder(arguments: argparse.Namespace) -> Path:
 
 
 def make_embedder(arguments: argparse.Namespace) -> BCLEmbedder:
-    schedule = "auc" if arguments.alpha_schedule == "auc" else "constant"
+    measured = arguments.alpha_schedule == "auc"
     return BCLEmbedder(
         encoder=arguments.encoder,
         augmentation=ImageAugmentation(crop_scale=arguments.crop_scale),
         loss=arguments.loss,
         tau_plus=arguments.tau_plus,
-        alpha=arguments.alpha,
-        alpha_schedule=schedule,
+        alpha="auto" if measured else arguments.alpha,
+        use_labels=measured,
         beta=arguments.beta,
         temperature=arguments.temperature,
         batch_size=arguments.batch_size,
