@@ -85,6 +85,6 @@ ax.set(
     xticks=range(len(designs)),
     xticklabels=designs,
     ylabel="test accuracy with 50 labels",
-    title="Digits, 20 epochs; five draws of labels and their mean",
+    title="Digits, 15 epochs; five draws of labels and their mean",
 )
 plt.show()

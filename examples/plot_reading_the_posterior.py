@@ -58,9 +58,10 @@ figure.suptitle(
 )
 
 # %%
-# Over all pairs, P(TN) finds the true negatives with the AUC on the left; as a
-# probability it is too careful (right), as the priors are only guesses. With
-# ``use_labels=True``, here 200 labels set those that are "auto", and nothing else.
+# Over all pairs, P(TN) finds the true negatives with the AUC on the left. As a
+# probability it gives the most similar candidates too good a chance (right), as the
+# priors are only guesses. With ``use_labels=True``, here 200 labels set those that are
+# "auto", and nothing else: P(TN) is then closer to the truth.
 some = np.where(np.arange(len(y)) < 200, y, -1)
 informed = BCLEmbedder(max_epochs=40, random_state=0, use_labels=True).fit(X, some)
 figure, axes = plt.subplots(2, 2, figsize=(9, 8), layout="constrained")

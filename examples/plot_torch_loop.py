@@ -33,7 +33,7 @@ loss_function = BCLLoss(temperature=0.5, tau_plus=0.1, alpha=0.9, beta=0.5)
 
 history = {"BCL (trained)": [], "NT-Xent": []}
 for _ in range(30):
-    for batch in rows[torch.randperm(len(rows), generator=generator)].split(256):
+    for batch in rows[torch.randperm(len(rows), generator=generator)].split(300):
         views = (augment(batch, generator) for _ in range(2))
         z1, z2 = (normalize(head(encoder(view)), dim=1) for view in views)
         loss = loss_function(z1, z2)
@@ -56,6 +56,6 @@ for (name, values), color, style in zip(
     history.items(), ("#0072B2", "#D55E00"), ("-", "--"), strict=True
 ):
     ax.plot(values, style, color=color, label=name)
-ax.set(xlabel="training step", ylabel="loss (nats)", title="Digits, batches of 256")
+ax.set(xlabel="training step", ylabel="loss (nats)", title="Digits, batches of 300")
 ax.legend()
 plt.show()

@@ -38,7 +38,7 @@ from sklearn_bcl._priors import LabelledRows
 from sklearn_bcl._rows import MIN_BATCH_ROWS, ImageLayout, Rows, validate_rows
 from sklearn_bcl._scaling import FeatureScales
 from sklearn_bcl.encoders import MLPEncoder
-from sklearn_bcl.losses import BCLLoss
+from sklearn_bcl.losses import BCLLoss, DebiasedLoss, HardNegativeLoss
 
 __all__ = ["BCLEmbedder"]
 
@@ -138,9 +138,10 @@ class BCLEmbedder(
     alpha_update_epochs : int, default=20
         Epochs between measurements of alpha.
     use_labels : bool, default=False
-        Whether the labels `y` that are given to `fit` may set the priors that are
-        "auto". It is the one way in which labels matter: without it, those that a
-        pipeline hands on are ignored.
+        Whether the labels `y` that are given to `fit`, -1 where there is none, set the
+        priors that are "auto" (and not those of a `loss` of your own). It is the one
+        way in which labels matter: without it, those that a pipeline hands on are
+        ignored. In `partial_fit`, the labels of each call set them anew.
     beta : float in (0, 1], default=0.5
         Concentration of "bcl": hardness of the negatives. 0.5 means no hard negative
         mining: each sample counts by how likely it is a true negative. Above, hard
@@ -202,10 +203,9 @@ class BCLEmbedder(
         images of shape ``(n, channels, height, width)``, to embeddings. That of
         "convnet" ends in a square root, which training leaves out: the head, and who
         trains it on, should take :meth:`~sklearn_bcl.encoders.ConvNetEncoder.cells`.
-    tau_plus_ : float
-        Class prior, of `tau_plus`, of labels or of your own :class:`BCLLoss`.
-    alpha_ : float
-        Location at the end of the fit, of `alpha`, of labels or of your own loss.
+    tau_plus_, alpha_, beta_ : float
+        Priors at the end of the fit: those set, those measured on labels, or those of
+        your own loss if it is one of :mod:`sklearn_bcl.losses`.
     n_components_ : int
         Size of the embedding.
     n_iter_ : int
@@ -508,12 +508,10 @@ class BCLEmbedder(
                 train, validation = split_rows(
                     train, self.validation_fraction, self._random_state
                 )
-            labelled = None
-            if self.use_labels:
-                labelled = LabelledRows.of(
-                    train, y, self._random_state, self.alpha_reading
-                )
             seed = self._random_state.randint(np.iinfo(np.int32).max)
+            labelled = None
+            if self.use_labels and "auto" in (self.tau_plus, self.alpha):
+                labelled = LabelledRows.of(train, y, seed, self.alpha_reading)
             net = build_net(self, train, labelled, seed)
             if continuing:
                 self._continue_net(net, with_optimizer=incremental)
@@ -576,10 +574,14 @@ class BCLEmbedder(
                 delattr(self, attribute)
         self.n_iter_ = len(self.loss_curve_)
         self.tau_plus_, self.alpha_ = fixed_priors(self, labelled)
-        if isinstance(net.criterion_, BCLLoss):  # the user's brings its own
-            self.tau_plus_, self.alpha_ = net.criterion_.tau_plus, net.criterion_.alpha
+        self.beta_ = self.beta
+        loss = net.criterion_
         if labelled is not None and self.alpha == "auto":
             self.alpha_ = labelled.measure_alpha(net)
+        if isinstance(self.loss, BCLLoss):
+            self.alpha_, self.beta_ = loss.alpha, loss.beta
+        if isinstance(self.loss, BCLLoss | DebiasedLoss | HardNegativeLoss):
+            self.tau_plus_ = loss.tau_plus
         self.n_components_: int = net.module_.n_components
         self.net_ = net
 

@@ -130,7 +130,7 @@ def make_callbacks(
     callbacks = make_alpha_schedule(
         embedder.alpha_schedule,
         loss,
-        labelled if embedder.alpha == "auto" else None,
+        labelled if embedder.alpha == "auto" and embedder.loss == "bcl" else None,
         every=embedder.alpha_update_epochs,
         early_stopping=embedder.early_stopping,
     )

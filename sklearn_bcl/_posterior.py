@@ -15,7 +15,6 @@ from torch import Tensor
 from sklearn_bcl._net import ROW_MULTIPLE
 from sklearn_bcl._rows import validate_rows
 from sklearn_bcl.bayes import importance_weights, true_negative_posterior
-from sklearn_bcl.losses import BCLLoss
 
 if TYPE_CHECKING:
     from sklearn_bcl._net import ContrastiveNet
@@ -45,13 +44,13 @@ def _by_rank(similarity: Tensor, own: Tensor | None, table: Tensor) -> Tensor:
 class PosteriorMixin:
     """Pairs of anchors and candidates, as the Bayesian model sees them.
 
-    For estimators with a fitted ``net_``, ``alpha_``, ``tau_plus_`` and ``beta``.
+    For estimators with a fitted ``net_``, ``alpha_``, ``beta_`` and ``tau_plus_``.
     """
 
     net_: ContrastiveNet
     alpha_: float
     tau_plus_: float
-    beta: float
+    beta_: float
     _rows: Callable[[Any], Rows]
 
     def similarity(self, X: Any, Y: Any = None) -> NDArray[np.float32]:
@@ -78,8 +77,8 @@ class PosteriorMixin:
         >>> from sklearn_bcl import BCLEmbedder
         >>> X, _ = load_iris(return_X_y=True)
         >>> embedder = BCLEmbedder(max_epochs=5, random_state=0).fit(X)
-        >>> embedder.similarity(X[:2], X).shape
-        (2, 150)
+        >>> embedder.similarity(X[:2], X[2:]).shape
+        (2, 148)
         """
         return self._pairs(X, Y)
 
@@ -100,8 +99,9 @@ class PosteriorMixin:
             Anchors: rows or images.
         Y : {array-like, sparse matrix, torch.Tensor} of shape \\
                 (n_candidates, n_features), default=None
-            Candidates. None means the anchors themselves, each compared with the
-            others; its own probability is 0.
+            Candidates; an anchor that is among them is a candidate of itself. None
+            means the anchors themselves, each compared with the others only; its own
+            probability is 0.
 
         Returns
         -------
@@ -151,8 +151,9 @@ class PosteriorMixin:
             Anchors: rows or images.
         Y : {array-like, sparse matrix, torch.Tensor} of shape \\
                 (n_candidates, n_features), default=None
-            Candidates. None means the anchors themselves, each compared with the
-            others; its own weight is 0.
+            Candidates; an anchor that is among them is a candidate of itself. None
+            means the anchors themselves, each compared with the others only; its own
+            weight is 0.
 
         Returns
         -------
@@ -174,17 +175,14 @@ class PosteriorMixin:
         >>> from sklearn_bcl import BCLEmbedder
         >>> X, _ = load_iris(return_X_y=True)
         >>> embedder = BCLEmbedder(max_epochs=5, random_state=0).fit(X)
-        >>> embedder.importance_weights(X[:2], X).mean(axis=1).round(2)
+        >>> embedder.importance_weights(X[:2], X[2:]).mean(axis=1).round(2)
         array([1., 1.], dtype=float32)
         """
-        check_is_fitted(self, "net_")
-        loss = self.net_.criterion_
-        beta = loss.beta if isinstance(loss, BCLLoss) else self.beta
         return self._pairs(
             X,
             Y,
             lambda p: importance_weights(
-                p, alpha=self.alpha_, beta=beta, tau_plus=self.tau_plus_
+                p, alpha=self.alpha_, beta=self.beta_, tau_plus=self.tau_plus_
             ),
         )
 
@@ -194,7 +192,12 @@ class PosteriorMixin:
         """Return similarities of all pairs, or a function of ranks / n_candidates."""
         check_is_fitted(self, "net_")
         anchors = self._projections(X)
-        candidates = anchors if Y is None else self._projections(Y)
+        candidates = anchors
+        if Y is not None:
+            try:
+                candidates = self._projections(Y)
+            except ValueError as error:
+                raise ValueError(f"'Y' cannot be candidates: {error}") from error
         if of_ranks is not None:
             n = len(candidates) - (Y is None)
             if n == 0:

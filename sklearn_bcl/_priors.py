@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
 from skorch.callbacks import Callback
 from torch import nn
 
+from sklearn_bcl._validation import is_labelled
 from sklearn_bcl.bayes import alpha_from_auc
 from sklearn_bcl.losses import BCLLoss
 from sklearn_bcl.metrics import embedding_auc
@@ -54,7 +56,7 @@ class LabelledRows:
         cls,
         rows: Rows,
         y: ArrayLike | None,
-        random_state: np.random.RandomState,
+        seed: int,
         reading: Reading,
     ) -> LabelledRows:
         """Find them; `y` has the labels of the array that `rows` are taken from."""
@@ -66,18 +68,24 @@ class LabelledRows:
         labels = column_or_1d(y)
         check_consistent_length(rows.data, labels)
         labels = labels[rows.indices.cpu().numpy()]
-        # An array of -1 and strings has the string "-1".
-        labelled = np.flatnonzero((labels != -1) & (labels.astype(str) != "-1"))
+        if any(label is None or label != label for label in labels):
+            raise ValueError(
+                "'y' has missing values. With use_labels=True, rows without a label "
+                "have -1."
+            )
+        if labels.dtype.kind == "f":
+            check_classification_targets(labels)
+        labelled = np.flatnonzero(is_labelled(labels))
         classes, counts = np.unique(labels[labelled], return_counts=True)
         if len(classes) < 2 or counts.max() < 2:
             raise ValueError(
                 "'use_labels' True needs labels of two classes at least, and two rows "
                 f"of one of them. Got {len(classes)} classes in {len(labelled)} "
-                "labelled training rows."
+                "labelled training rows; -1 means that there is no label."
             )
         class_prior = float(np.square(counts / counts.sum()).sum())
-        labelled = random_state.permutation(labelled)[:MOST_MEASURED_ROWS]
-        return cls(rows.subset(labelled), labels[labelled], class_prior, reading)
+        measured = _choose(labelled, labels, np.random.RandomState(seed))
+        return cls(rows.subset(measured), labels[measured], class_prior, reading)
 
     def measure_alpha(self, net: ContrastiveNet) -> float:
         """Return what the net's macro-AUC on the rows says of alpha, below 1."""
@@ -85,6 +93,20 @@ class LabelledRows:
         if self.reading == "paper":
             return float(np.clip(auc, 0.5, np.nextafter(1, 0)))
         return float(alpha_from_auc(auc))
+
+
+def _choose(
+    labelled: NDArray[np.intp],
+    labels: NDArray[Any],
+    random_state: np.random.RandomState,
+) -> NDArray[np.intp]:
+    """Return the random rows to measure on, first two of each class."""
+    order = random_state.permutation(labelled)
+    _, first = np.unique(labels[order], return_index=True)
+    others = np.delete(order, first)
+    _, second = np.unique(labels[others], return_index=True)
+    chosen = [order[first], others[second], np.delete(others, second)]
+    return np.concatenate(chosen)[:MOST_MEASURED_ROWS]
 
 
 class AlphaSchedule(Callback):

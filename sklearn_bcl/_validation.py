@@ -1,10 +1,12 @@
-"""One check for scalar parameters, so that every error reads alike."""
+"""One check for scalar parameters, and one rule for rows without a label."""
 
 from __future__ import annotations
 
 from numbers import Integral, Real
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import Interval
 
 Closed = Literal["left", "right", "both", "neither"]
@@ -26,3 +28,9 @@ def check_interval(
     interval = Interval(Integral if integral else Real, low, high, closed=closed)
     if not interval.is_satisfied_by(value):
         raise ValueError(f"{name!r} must be {interval}. Got {value!r} instead.")
+
+
+def is_labelled(y: ArrayLike) -> NDArray[np.bool_]:
+    """Return which labels are not -1, as a number or in an array of strings."""
+    labels = np.asarray(y)
+    return np.asarray((labels != -1) & (labels.astype(str) != "-1"))

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 from scipy.stats import rankdata
 from sklearn.metrics import euclidean_distances
 from sklearn.preprocessing import normalize
 from sklearn.utils import check_array, check_X_y, gen_batches
 
-from sklearn_bcl._validation import check_interval
+from sklearn_bcl._validation import check_interval, is_labelled
 
 __all__ = [
     "alignment",
@@ -185,14 +185,30 @@ def uniformity(X: ArrayLike, *, t: float = 2.0) -> float:
     return float(logsumexp(sums) - np.log(len(unit) * (len(unit) - 1)))
 
 
+def _labelled_embedding(
+    estimator: Any, X: Any, y: ArrayLike
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    known = is_labelled(y)
+    return np.asarray(estimator.transform(X))[known], np.asarray(y)[known]
+
+
 def embedding_auc_scorer(estimator: Any, X: Any, y: ArrayLike) -> float:
-    """Return :func:`embedding_auc` of ``estimator.transform(X)``."""
-    return embedding_auc(estimator.transform(X), y)
+    """Return :func:`embedding_auc` of ``estimator.transform(X)``.
+
+    Rows with the label -1, which means that there is none, are left out.
+    """
+    known = is_labelled(y)
+    return embedding_auc(
+        np.asarray(estimator.transform(X))[known], np.asarray(y)[known]
+    )
 
 
 def alignment_scorer(estimator: Any, X: Any, y: ArrayLike) -> float:
-    """Return minus the :func:`alignment` of ``estimator.transform(X)`` by classes."""
-    return -alignment(estimator.transform(X), y)
+    """Return minus the :func:`alignment` of ``estimator.transform(X)`` by classes.
+
+    Rows with the label -1, which means that there is none, are left out.
+    """
+    return -alignment(*_labelled_embedding(estimator, X, y))
 
 
 def uniformity_scorer(estimator: Any, X: Any, y: ArrayLike | None = None) -> float:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from helpers import small
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from sklearn.model_selection import ParameterGrid
@@ -231,7 +232,12 @@ def test_sample_scores_options():
 def test_prior_grid_is_spread_and_nested():
     grid = prior_grid(30)
     settings = [{name: values[0] for name, values in one.items()} for one in grid]
-    assert settings[0] == {"alpha": 0.9, "beta": 0.5, "tau_plus": 0.1}
+    default = small(max_epochs=1).fit(np.eye(4))
+    assert settings[0] == {
+        "alpha": default.alpha_,
+        "beta": default.beta_,
+        "tau_plus": default.tau_plus_,
+    }
     assert grid[:7] == prior_grid(7)
     p = (np.arange(200) + 0.5) / 200
     roots = np.sqrt([importance_weights(p, **one) for one in settings])

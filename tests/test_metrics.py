@@ -110,4 +110,7 @@ def test_scorers(digits):
     pca = PCA(5).fit(X)
     assert embedding_auc_scorer(pca, X, y) == embedding_auc(pca.transform(X), y)
     assert alignment_scorer(pca, X, y) == -alignment(pca.transform(X), y)
+    partly = np.where(np.arange(200) < 150, y, -1.0)
+    expected = embedding_auc(pca.transform(X)[:150], y[:150])
+    assert embedding_auc_scorer(pca, X, partly) == expected
     assert uniformity_scorer(pca, X) == -uniformity(pca.transform(X))

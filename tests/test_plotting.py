@@ -1,3 +1,5 @@
+import warnings
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -8,9 +10,10 @@ import pytest
 from helpers import small
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from sklearn_bcl.bayes import importance_weights
@@ -97,7 +100,11 @@ def test_labels_of_an_embedding(X):
     many = EmbeddingDisplay(points, np.arange(100) % 20).plot().ax_.collections
     looks = {(*c.get_facecolor()[0], len(c.get_paths()[0].vertices)) for c in many}
     assert len(looks) >= 18  # colours and markers together tell classes apart
-    continuous = EmbeddingDisplay(points, X[:, 2]).plot()
+    for unlabelled in (-1, -1.0):
+        known = np.where(np.arange(100) < 50, 1, unlabelled)
+        display = EmbeddingDisplay(points, known).plot()
+        assert legend(display.ax_)[0] == "no label"
+    continuous = EmbeddingDisplay(points, X[:, 2]).plot(cmap="magma")
     assert continuous.ax_.get_legend() is None
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         EmbeddingDisplay(points, labels[:9]).plot()
@@ -114,6 +121,25 @@ def test_loss_curves(X):
     assert_array_equal(training.get_xdata(), [1, 2, 3])
     assert_array_equal(training.get_ydata(), embedder.loss_curve_)
     assert_array_equal(held_out.get_ydata(), embedder.validation_loss_curve_)
+
+
+def test_held_out_losses_are_the_last_of_a_warm_start(X):
+    embedder = small(warm_start=True).fit(X).set_params(early_stopping=True).fit(X)
+    training, held_out = LossCurveDisplay.from_estimator(embedder).ax_.lines
+    assert_array_equal(training.get_xdata(), [1, 2, 3, 4, 5, 6])
+    assert_array_equal(held_out.get_xdata(), [4, 5, 6])
+
+
+def test_style_by_any_alias(embedder, X):
+    display = LossCurveDisplay.from_estimator(embedder, ls=":", c="red", lw=3)
+    (line,) = display.ax_.lines
+    assert (line.get_linestyle(), line.get_color(), line.get_linewidth()) == (
+        ":",
+        "red",
+        3,
+    )
+    (points,) = EmbeddingDisplay(X[:, :2]).plot(c="red").ax_.collections
+    assert_array_equal(points.get_facecolor()[0, :3], [1, 0, 0])
 
 
 # ImportanceWeightDisplay
@@ -168,18 +194,34 @@ def test_posterior_of_many_rows_and_frames(embedder, X, monkeypatch):
     )
     assert np.shape(first.proba) == (20, 19)
     assert_array_equal(first.proba, second.proba)
+    partly = np.where(np.arange(100) < 10, y, -1)
+    display = PosteriorDisplay.from_estimator(embedder, X, partly)
+    assert_array_equal(
+        display.proba,
+        PosteriorDisplay.from_estimator(embedder, X[:10], y[:10]).proba,
+    )
     framed = small().fit(pd.DataFrame(X).add_prefix("x"))
     PosteriorDisplay.from_estimator(framed, pd.DataFrame(X).add_prefix("x"), y)
 
 
 @pytest.mark.parametrize(
     ("y", "ax", "match"),
-    [(np.zeros(100), None, "two classes"), (np.arange(100) % 2, 1, "must be 2 axes")],
+    [
+        (np.zeros(100), None, "two classes"),
+        (np.arange(100) % 2, 1, "must be 2 axes"),
+    ],
 )
 def test_invalid_posterior(embedder, X, y, ax, match):
     ax = ax and plt.subplots()[1]
     with pytest.raises(ValueError, match=match):
         PosteriorDisplay.from_estimator(embedder, X, y, ax=ax)
+
+
+def test_bins(embedder, X):
+    few = PosteriorDisplay.from_estimator(embedder, X[:4], [0, 0, 1, 1])
+    assert np.isfinite(few.calibration_error_)
+    with pytest.raises(ValueError, match="'n_bins' must be"):
+        PosteriorDisplay.from_estimator(embedder, X, np.arange(100) % 2, n_bins=0)
 
 
 # PriorSearchDisplay
@@ -221,11 +263,49 @@ def test_search_over_two_priors(search, metric):
     assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("tau_plus", "alpha")
 
 
+def test_settings_without_one_of_the_priors_and_names(X):
+    grid = [
+        {"alpha": [0.6]},
+        {"alpha": ["auto", 0.8], "tau_plus": [0.2, 0.1]},
+    ]
+    search = GridSearchCV(small(max_epochs=1), grid, cv=2).fit(X)
+    display = PriorSearchDisplay.from_search(search)
+    assert (display.x_values, display.y_values) == ([0.1, 0.2], [0.8, "auto"])
+    assert np.isfinite(display.scores).all()
+
+
+def test_last_rung_of_successive_halving(X):
+    search = HalvingGridSearchCV(
+        small(),
+        {"alpha": [0.6, 0.9], "tau_plus": [0.1]},
+        factor=2,
+        cv=2,
+        min_resources=50,
+    ).fit(X)
+    assert search.n_iterations_ == 2
+    display = PriorSearchDisplay.from_search(search)
+    results = pd.DataFrame(search.cv_results_)
+    last = results.groupby("param_alpha")["mean_test_score"].last()
+    assert_allclose(np.ravel(display.scores), last)
+
+
+def test_search_that_failed(X):
+    grid = {"alpha": [0.6], "tau_plus": [0.1]}
+    search = GridSearchCV(
+        small(max_epochs=1), grid, cv=2, scoring=lambda *_: np.nan, refit=False
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        search.fit(X)
+    with pytest.raises(ValueError, match="no finite mean_test_score"):
+        PriorSearchDisplay.from_search(search)
+
+
 @pytest.mark.parametrize(
     ("params", "match"),
     [
         ({"metric": "f1"}, r"'metric' must be one of \['accuracy', 'neg_log_loss'\]"),
-        ({"x": "temperature"}, "'temperature' must be one of the parameters searched"),
+        ({"x": "temperature"}, "'temperature' must be one of those searched"),
     ],
 )
 def test_invalid_search(search, params, match):

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_bcl import BCLEmbedder
 from sklearn_bcl.bayes import alpha_from_auc
-from sklearn_bcl.losses import BCLLoss
+from sklearn_bcl.losses import BCLLoss, DebiasedLoss
 from sklearn_bcl.metrics import embedding_auc
 
 
@@ -119,18 +119,49 @@ def test_labels_matter_when_asked_for(data):
     assert not np.array_equal(measured().fit_transform(X, np.roll(y, 1)), embedding)
 
 
+def test_labels_change_nothing_but_the_priors(data):
+    X, y = data
+    priors = {"alpha": 0.7, "tau_plus": 0.3}
+    expected = small(**priors).fit_transform(X)
+    assert_array_equal(measured(**priors).fit_transform(X, y), expected)
+    assert_array_equal(measured(**priors).fit_transform(X), expected)
+    y[:50] = -1
+    embedder = measured(alpha=0.7).fit(X, y)
+    again = small(alpha=0.7, tau_plus=embedder.tau_plus_).fit_transform(X)
+    assert_array_equal(embedder.transform(X), again)
+
+
+def test_rare_classes_are_measured(data, monkeypatch):
+    monkeypatch.setattr("sklearn_bcl._priors.MOST_MEASURED_ROWS", 8)
+    X, _ = data
+    y = np.zeros(300, dtype=int)
+    y[[5, 250]] = 1
+    for seed in range(5):
+        embedder = measured(random_state=seed, max_epochs=1).fit(X, y)
+        assert 0.5 <= embedder.alpha_ < 1
+
+
+def test_losses_of_the_user_keep_their_priors(data):
+    X, y = data
+    embedder = measured(loss=BCLLoss(tau_plus=0.4, alpha=0.6, beta=0.7)).fit(X, y)
+    fitted = (embedder.tau_plus_, embedder.alpha_, embedder.beta_)
+    assert fitted == (0.4, 0.6, 0.7)
+    assert used_alphas(embedder) == [0.6] * 5
+    assert small(loss=DebiasedLoss(tau_plus=0.4)).fit(X).tau_plus_ == 0.4
+
+
 def test_partial_fit_measures_at_each_call(data):
     X, y = data
     embedder = measured().partial_fit(X, y)
     first = embedder.alpha_
-    assert used_alphas(embedder.partial_fit(X, y)) == [first]
+    assert_allclose(used_alphas(embedder.partial_fit(X, y)), [first])
 
 
 def test_a_pickle_holds_no_labels(data):
     X, y = data
     size = len(pickle.dumps(measured().fit(X, y)))
     half = measured().fit(X[:150], y[:150])
-    assert size - len(pickle.dumps(half)) < 3000  # neither rows nor labels
+    assert size - len(pickle.dumps(half)) < 500  # neither rows nor labels
 
 
 @pytest.mark.parametrize(
@@ -140,6 +171,9 @@ def test_a_pickle_holds_no_labels(data):
         ({"use_labels": True}, -np.ones(300), "labels of two classes"),
         ({"use_labels": True}, np.arange(300), "two rows of one of them"),
         ({"use_labels": True}, np.arange(9), "inconsistent numbers of samples"),
+        ({"use_labels": True}, np.linspace(0, 1, 300), "continuous"),
+        ({"use_labels": True}, np.where(np.arange(300) < 9, np.nan, 1), "missing"),
+        ({"use_labels": True}, np.array([None, "a", "b"] * 100), "missing values"),
         ({"alpha_schedule": "linear", "early_stopping": True}, None, "cannot be comp"),
         (
             {"use_labels": True, "early_stopping": True},

@@ -9,7 +9,13 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_bcl.bayes import importance_weights
-from sklearn_bcl.plotting._style import PALETTE, STYLES, UNLABELLED, make_axes
+from sklearn_bcl.plotting._style import (
+    PALETTE,
+    STYLES,
+    UNLABELLED,
+    make_axes,
+    merge_style,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,8 +118,10 @@ class LossCurveDisplay:
                 "linestyle": STYLES[i],
                 "label": prefix + label,
             }
-            epochs = np.arange(1, len(np.asarray(curve)) + 1)
-            axes.plot(epochs, np.asarray(curve), **(style | line_params))
+            # A warm start may have begun to hold out rows: its losses are the last.
+            n_epochs, values = len(np.asarray(self.loss_curve)), np.asarray(curve)
+            epochs = np.arange(n_epochs - len(values), n_epochs) + 1
+            axes.plot(epochs, values, **merge_style("line", style, line_params))
         axes.set(xlabel="epoch", ylabel="loss (nats)")
         axes.legend()
         self.ax_, self.figure_ = axes, axes.figure  # type: ignore[assignment]
@@ -206,7 +214,7 @@ class ImportanceWeightDisplay:
         check_is_fitted(estimator, "net_")
         return cls.from_priors(
             alpha=estimator.alpha_,
-            beta=getattr(estimator.net_.criterion_, "beta", estimator.beta),
+            beta=estimator.beta_,
             tau_plus=estimator.tau_plus_,
             ax=ax,
             **line_params,
@@ -238,7 +246,11 @@ class ImportanceWeightDisplay:
             "linestyle": STYLES[(n_drawn - 1) % len(STYLES)],
             "label": self.name,
         }
-        axes.plot(np.asarray(self.p), np.asarray(self.weights), **(style | line_params))
+        axes.plot(
+            np.asarray(self.p),
+            np.asarray(self.weights),
+            **merge_style("line", style, line_params),
+        )
         axes.set(
             xlabel="rank of the similarity / number of candidates",
             ylabel="importance weight ω",

@@ -12,7 +12,14 @@ from sklearn.decomposition import PCA
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.multiclass import type_of_target
 
-from sklearn_bcl.plotting._style import MARKERS, PALETTE, UNLABELLED, make_axes
+from sklearn_bcl._validation import is_labelled
+from sklearn_bcl.plotting._style import (
+    MARKERS,
+    PALETTE,
+    UNLABELLED,
+    make_axes,
+    merge_style,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,7 +104,7 @@ class EmbeddingDisplay:
         embedding = np.asarray(estimator.transform(X))
         names = ("first dimension", "second dimension")
         if reducer is None and embedding.shape[1] > 2:
-            pca = PCA(2).fit(embedding)
+            pca = PCA(2, random_state=0).fit(embedding)
             embedding = pca.transform(embedding)
             first, second = pca.explained_variance_ratio_
             names = (
@@ -125,24 +132,20 @@ class EmbeddingDisplay:
         points = check_array(self.points)
         if points.shape[1] != 2:
             raise ValueError(
-                f"'points' must have 2 columns. Got {points.shape[1]}: give a 'reducer'"
-                " to two dimensions."
+                f"'points' must have 2 columns. Got {points.shape[1]}: embed in two "
+                "components at least, with a 'reducer' to two dimensions."
             )
         (axes,) = make_axes(ax)
-        params: dict[str, Any] = {
-            "s": 12,
-            "linewidths": 0,
-            "alpha": 0.8,
-        } | scatter_params
+        style: dict[str, Any] = {"s": 12, "linewidth": 0, "alpha": 0.8}
+        params = merge_style("scatter", style, scatter_params)
         if self.labels is None:
             axes.scatter(*points.T, **({"color": PALETTE[0]} | params))
         else:
             labels = np.asarray(self.labels)
             check_consistent_length(points, labels)
             if type_of_target(labels) == "continuous":
-                drawn = axes.scatter(
-                    points[:, 0], points[:, 1], c=labels, cmap="viridis", **params
-                )
+                shades: dict[str, Any] = {"c": labels, "cmap": "viridis"}
+                drawn = axes.scatter(*points.T, **(shades | params))
                 axes.figure.colorbar(drawn, ax=axes, label="label")
             else:
                 self._plot_classes(axes, points, labels, params)
@@ -154,7 +157,7 @@ class EmbeddingDisplay:
     def _plot_classes(
         axes: Axes, points: NDArray[Any], labels: NDArray[Any], params: dict[str, Any]
     ) -> None:
-        known = labels.astype(str) != "-1"
+        known = is_labelled(labels)
         if not known.all():
             style: dict[str, Any] = {
                 "color": UNLABELLED,

@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import brier_score_loss, roc_auc_score
-from sklearn.utils import check_array, check_consistent_length, resample
+from sklearn.utils import (
+    _safe_indexing,
+    check_array,
+    check_consistent_length,
+    resample,
+)
 
+from sklearn_bcl._validation import check_interval, is_labelled
 from sklearn_bcl.plotting._style import PALETTE, make_axes
 
 if TYPE_CHECKING:
@@ -84,7 +90,7 @@ class PosteriorDisplay:
         estimator : fitted BCLEmbedder
         X : array-like of n_samples rows or images
         y : array-like of shape (n_samples,)
-            Classes.
+            Classes, -1 for rows without a label, which are left out.
         n_bins : int, default=15
             Number of bins of the reliability, of as many pairs each.
         random_state : int, RandomState instance or None, default=0
@@ -97,14 +103,17 @@ class PosteriorDisplay:
         display : PosteriorDisplay
         """
         check_consistent_length(X, y)
-        n_rows = min(MOST_ROWS, len(np.asarray(y)))
-        X, y = resample(
-            X, y, replace=False, n_samples=n_rows, random_state=random_state
+        labels: NDArray[Any] = np.asarray(y)
+        known = np.flatnonzero(is_labelled(labels))
+        X, labels = _safe_indexing(X, known), labels[known]
+        n_rows = min(MOST_ROWS, len(labels))
+        X, labels = resample(
+            X, labels, replace=False, n_samples=n_rows, random_state=random_state
         )
         others = ~np.eye(n_rows, dtype=bool)
         shape = (n_rows, n_rows - 1)
         proba = estimator.true_negative_proba(X)[others].reshape(shape)
-        truth = (np.asarray(y)[:, None] != np.asarray(y))[others].reshape(shape)
+        truth = (labels[:, None] != labels)[others].reshape(shape)
         return cls(proba, truth, n_bins).plot(ax)
 
     def plot(self, ax: Any = None) -> PosteriorDisplay:
@@ -119,6 +128,7 @@ class PosteriorDisplay:
         -------
         display : PosteriorDisplay
         """
+        check_interval("n_bins", self.n_bins, 1, None, closed="left", integral=True)
         proba = check_array(self.proba)
         truth = check_array(self.is_true_negative, dtype=bool)
         both = truth.any(axis=1) & ~truth.all(axis=1)
@@ -172,10 +182,9 @@ class PosteriorDisplay:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return predicted and observed shares in bins of as many pairs each."""
         order = proba.argsort(kind="stable")
+        n_bins = min(self.n_bins, len(proba))
         predicted, observed = (
-            np.array(
-                [part.mean() for part in np.array_split(values[order], self.n_bins)]
-            )
+            np.array([part.mean() for part in np.array_split(values[order], n_bins)])
             for values in (proba, truth)
         )
         return predicted, observed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,28 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def _values(results: dict[str, Any], name: str) -> Any:
+    """Return the values of a parameter, masked where a setting has none."""
+    keys = [
+        key
+        for key in results
+        if key == f"param_{name}"
+        or (key.startswith("param_") and key.endswith(f"__{name}"))
+    ]
+    if len(keys) != 1:
+        searched = [key[6:] for key in results if key.startswith("param_")]
+        raise ValueError(
+            f"The parameter {name!r} must be one of those searched, {searched}, or the "
+            f"end of one after '__'. Got {len(keys)} that fit: give the full name."
+        )
+    return results[keys[0]]
+
+
+def _sorted(values: Any) -> list[Any]:
+    """Return different values, numbers before names such as "auto"."""
+    return sorted(set(values), key=lambda value: (isinstance(value, str), value))
+
+
 class PriorSearchDisplay:
     """Scores of a search over two priors, as a heat map.
 
@@ -22,7 +45,7 @@ class PriorSearchDisplay:
     ----------
     scores : array-like of shape (n_y, n_x)
         Best mean score at each pair of values, NaN where there was none.
-    x_values, y_values : array-like
+    x_values, y_values : sequence
         Values of the priors.
     x_name, y_name : str
         Their names.
@@ -33,6 +56,18 @@ class PriorSearchDisplay:
     ----------
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn_bcl import BCLEmbedder
+    >>> from sklearn_bcl.plotting import PriorSearchDisplay
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> grid = {"tau_plus": [0.1, 0.3], "alpha": [0.7, 0.9]}
+    >>> search = GridSearchCV(BCLEmbedder(max_epochs=1, random_state=0), grid, cv=2)
+    >>> PriorSearchDisplay.from_search(search.fit(X)).scores.shape
+    (2, 2)
     """
 
     ax_: Axes
@@ -41,8 +76,8 @@ class PriorSearchDisplay:
     def __init__(
         self,
         scores: ArrayLike,
-        x_values: ArrayLike,
-        y_values: ArrayLike,
+        x_values: Sequence[Any],
+        y_values: Sequence[Any],
         x_name: str,
         y_name: str,
         score_name: str = "mean cross-validated score",
@@ -65,6 +100,9 @@ class PriorSearchDisplay:
         ax: Axes | None = None,
     ) -> PriorSearchDisplay:
         """Draw a fitted search; of settings that share both values, the best counts.
+
+        Settings without one of the two are left out. Of a search by successive halving
+        the last score of each setting counts.
 
         Parameters
         ----------
@@ -89,25 +127,25 @@ class PriorSearchDisplay:
         if key not in results:
             found = [name[10:] for name in results if name.startswith("mean_test_")]
             raise ValueError(f"'metric' must be one of {found}. Got {metric!r}.")
-        values = {}
-        for name in (x, y):
-            keys = [
-                key
-                for key in results
-                if key == f"param_{name}"
-                or (key.startswith("param_") and key.endswith(f"__{name}"))
-            ]
-            if len(keys) != 1:
-                raise ValueError(
-                    f"{name!r} must be one of the parameters searched. Got "
-                    f"{[key[6:] for key in results if key.startswith('param_')]}."
-                )
-            values[name] = np.asarray(results[keys[0]], dtype=float)
-        columns, column = np.unique(values[x], return_inverse=True)
-        rows, row = np.unique(values[y], return_inverse=True)
-        scores = np.full((len(rows), len(columns)), -np.inf)
-        np.maximum.at(scores, (row, column), np.asarray(results[key], dtype=float))
-        scores[np.isneginf(scores)] = np.nan
+        found_x, found_y = (_values(results, name) for name in (x, y))
+        searched = ~(np.ma.getmaskarray(found_x) | np.ma.getmaskarray(found_y))
+        scores_of = np.asarray(results[key], dtype=float)
+        columns, rows = (_sorted(found[searched]) for found in (found_x, found_y))
+        shape = (len(rows), len(columns))
+        scores, rungs = np.full(shape, np.nan), np.full(shape, -1)
+        # Successive halving scores the survivors of a rung anew, on more resources.
+        for k in np.flatnonzero(searched):
+            place = rows.index(found_y[k]), columns.index(found_x[k])
+            rung = results.get("iter", np.zeros(len(scores_of), dtype=int))[k]
+            if rung > rungs[place]:
+                scores[place], rungs[place] = scores_of[k], rung
+            elif rung == rungs[place]:
+                scores[place] = np.fmax(scores[place], scores_of[k])
+        if not np.isfinite(scores).any():
+            raise ValueError(
+                f"The search has no finite mean_test_{metric} for which both {x!r} and "
+                f"{y!r} were set."
+            )
         return cls(scores, columns, rows, x, y).plot(ax)
 
     def plot(self, ax: Axes | None = None) -> PriorSearchDisplay:
@@ -141,9 +179,9 @@ class PriorSearchDisplay:
         )
         axes.set(
             xticks=range(scores.shape[1]),
-            xticklabels=[f"{value:g}" for value in np.asarray(self.x_values)],
+            xticklabels=[str(value) for value in self.x_values],
             yticks=range(scores.shape[0]),
-            yticklabels=[f"{value:g}" for value in np.asarray(self.y_values)],
+            yticklabels=[str(value) for value in self.y_values],
             xlabel=self.x_name,
             ylabel=self.y_name,
         )

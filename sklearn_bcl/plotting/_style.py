@@ -16,6 +16,20 @@ STYLES = ("-", "--", "-.", ":")
 UNLABELLED = "#BBBBBB"
 
 
+def merge_style(artist: str, style: dict[str, Any], given: Any) -> dict[str, Any]:
+    """Return our style of a matplotlib artist, overridden by what the user gives.
+
+    Aliases, such as "c" for "color", are the same parameter.
+    """
+    from matplotlib import cbook, collections, lines
+
+    kind = {"line": lines.Line2D, "scatter": collections.PathCollection}[artist]
+    if artist == "scatter" and isinstance(given.get("c"), str):
+        given = {**given, "color": given["c"]}
+        del given["c"]
+    return style | cbook.normalize_kwargs(given, kind)
+
+
 def make_axes(axes: Any, n_axes: int = 1) -> list[Axes]:
     """Return the given axes, or new ones on a figure of their own."""
     try:
