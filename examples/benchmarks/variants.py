@@ -6,8 +6,10 @@ Each is built from what is public: pipelines, callbacks, encoders, augmentations
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,9 @@ from torch import Generator, Tensor, nn
 
 from sklearn_bcl import BCLEmbedder
 from sklearn_bcl.augmentations import FeatureCorruption, GaussianNoise
-from sklearn_bcl.losses import ntxent_loss
+
+sys.path.append(str(Path(__file__).parents[1] / "paper"))
+import oracle
 
 
 class RobustScale(TransformerMixin, BaseEstimator):
@@ -227,44 +231,12 @@ class Skip(nn.Module):
         return self.last(torch.cat([self.hidden(x), x], dim=1))
 
 
-class OracleViews(BaseEstimator):
-    """Corrupted features; the last column is the class, which the loss looks up."""
-
-    def __init__(self, classes):
-        self.classes = classes
+class LabelledRows(BaseEstimator):
+    """Corrupted features; the last column is the class, for the loss of the oracle."""
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
-        self.classes["of batch"] = x[:, -1]
+        oracle.BATCH["labels"] = x[:, -1]
         return torch.cat([FeatureCorruption()(x[:, :-1], generator), x[:, -1:]], dim=1)
-
-    def __sklearn_clone__(self):
-        return self  # shares what it writes with the loss
-
-
-class OracleLoss(nn.Module):
-    """NT-Xent over the true negatives, as if there were as many as samples."""
-
-    def __init__(self, classes, temperature=0.5):
-        super().__init__()
-        self.classes = classes
-        self.temperature = temperature
-
-    def __deepcopy__(self, memo):
-        return self
-
-    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
-        n = len(z1)
-        if "of batch" not in self.classes or len(self.classes["of batch"]) != n:
-            return ntxent_loss(z1, z2)  # tried by the embedder on rows of its own
-        labels = self.classes["of batch"].repeat(2)
-        z = torch.cat([z1, z2]) / self.temperature**0.5
-        is_true_negative = labels[:, None] != labels
-        scaled = (z @ z.T).masked_fill(~is_true_negative, -torch.inf)
-        positive = (z[:n] * z[n:]).sum(dim=1).repeat(2)
-        share = is_true_negative.sum(dim=1) / (2 * n - 2)
-        log_negatives = scaled.logsumexp(dim=1) - share.log()
-        usable = share > 0
-        return nn.functional.softplus(log_negatives - positive)[usable].mean()
 
 
 class OracleEmbedder(TransformerMixin, BaseEstimator):
@@ -274,13 +246,13 @@ class OracleEmbedder(TransformerMixin, BaseEstimator):
         self.embedder = embedder
 
     def fit(self, X, y):
-        classes: dict[str, Tensor] = {}
         self.scaler_ = RobustScale(smooth_clip).fit(X)
         self.embedder_ = clone(self.embedder).set_params(
             encoder=partial(WithoutLastColumn, X.shape[1]),
-            augmentation=OracleViews(classes),
-            loss=OracleLoss(classes),
+            augmentation=LabelledRows(),
+            loss=oracle.OracleLoss(temperature=0.5),
         )
+        oracle.BATCH["labels"] = torch.arange(2.0)  # the embedder first tries two rows
         self.embedder_.fit(np.column_stack([self.scaler_.transform(X), y]))
         return self
 

@@ -19,7 +19,7 @@ from sklearn_bcl.plotting._style import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 
 class LossCurveDisplay:
@@ -51,7 +51,7 @@ class LossCurveDisplay:
     """
 
     ax_: Axes
-    figure_: Figure
+    figure_: Figure | SubFigure
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class LossCurveDisplay:
             axes.plot(epochs, values, **merge_style("line", style, line_params))
         axes.set(xlabel="epoch", ylabel="loss (nats)")
         axes.legend()
-        self.ax_, self.figure_ = axes, axes.figure  # type: ignore[assignment]
+        self.ax_, self.figure_ = axes, axes.figure
         return self
 
 
@@ -154,7 +154,7 @@ class ImportanceWeightDisplay:
     """
 
     ax_: Axes
-    figure_: Figure
+    figure_: Figure | SubFigure
 
     def __init__(
         self, p: ArrayLike, weights: ArrayLike, name: str | None = None
@@ -257,5 +257,5 @@ class ImportanceWeightDisplay:
         )
         axes.set_ylim(0, 1.05 * max(np.max(line.get_ydata()) for line in axes.lines))
         axes.legend()
-        self.ax_, self.figure_ = axes, axes.figure  # type: ignore[assignment]
+        self.ax_, self.figure_ = axes, axes.figure
         return self

@@ -23,7 +23,7 @@ from sklearn_bcl.plotting._style import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 
 class EmbeddingDisplay:
@@ -56,7 +56,7 @@ class EmbeddingDisplay:
     """
 
     ax_: Axes
-    figure_: Figure
+    figure_: Figure | SubFigure
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class EmbeddingDisplay:
             else:
                 self._plot_classes(axes, points, labels, params)
         axes.set(xlabel=self.axis_names[0], ylabel=self.axis_names[1])
-        self.ax_, self.figure_ = axes, axes.figure  # type: ignore[assignment]
+        self.ax_, self.figure_ = axes, axes.figure
         return self
 
     @staticmethod

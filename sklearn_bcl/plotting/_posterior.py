@@ -19,7 +19,7 @@ from sklearn_bcl.plotting._style import PALETTE, make_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 
 MOST_ROWS = 1_000
@@ -63,7 +63,7 @@ class PosteriorDisplay:
     """
 
     ax_: list[Axes]
-    figure_: Figure
+    figure_: Figure | SubFigure
 
     def __init__(
         self, proba: ArrayLike, is_true_negative: ArrayLike, n_bins: int = 15
@@ -174,7 +174,7 @@ class PosteriorDisplay:
             title=f"calibration error {self.calibration_error_:.3f}",
         )
         right.legend(loc="upper left")
-        self.ax_, self.figure_ = [left, right], left.figure  # type: ignore[assignment]
+        self.ax_, self.figure_ = [left, right], left.figure
         return self
 
     def _reliability(

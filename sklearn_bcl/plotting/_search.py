@@ -13,7 +13,7 @@ from sklearn_bcl.plotting._style import PALETTE, make_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 
 def _values(results: dict[str, Any], name: str) -> Any:
@@ -71,7 +71,7 @@ class PriorSearchDisplay:
     """
 
     ax_: Axes
-    figure_: Figure
+    figure_: Figure | SubFigure
 
     def __init__(
         self,
@@ -186,5 +186,5 @@ class PriorSearchDisplay:
             ylabel=self.y_name,
         )
         axes.figure.colorbar(image, ax=axes, label=self.score_name)
-        self.ax_, self.figure_ = axes, axes.figure  # type: ignore[assignment]
+        self.ax_, self.figure_ = axes, axes.figure
         return self
