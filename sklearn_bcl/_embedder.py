@@ -141,7 +141,7 @@ class BCLEmbedder(
         Whether the labels `y` that are given to `fit`, -1 where there is none, set the
         priors that are "auto" (and not those of a `loss` of your own). It is the one
         way in which labels matter: without it, those that a pipeline hands on are
-        ignored. In `partial_fit`, the labels of each call set them anew.
+        ignored. In `partial_fit`, each call needs labels, and they set them anew.
     beta : float in (0, 1], default=0.5
         Concentration of "bcl": hardness of the negatives. 0.5 means no hard negative
         mining: each sample counts by how likely it is a true negative. Above, hard
