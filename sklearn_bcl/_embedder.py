@@ -576,10 +576,10 @@ class BCLEmbedder(
         self.tau_plus_, self.alpha_ = fixed_priors(self, labelled)
         self.beta_ = self.beta
         loss = net.criterion_
-        if labelled is not None and self.alpha == "auto":
-            self.alpha_ = labelled.measure_alpha(net)
         if isinstance(self.loss, BCLLoss):
             self.alpha_, self.beta_ = loss.alpha, loss.beta
+        elif labelled is not None and self.alpha == "auto":
+            self.alpha_ = labelled.measure_alpha(net)
         if isinstance(self.loss, BCLLoss | DebiasedLoss | HardNegativeLoss):
             self.tau_plus_ = loss.tau_plus
         self.n_components_: int = net.module_.n_components

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,13 +12,9 @@ from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklearn_bcl._net import ROW_MULTIPLE
-from sklearn_bcl._rows import validate_rows
+from sklearn_bcl._net import ROW_MULTIPLE, ContrastiveNet
+from sklearn_bcl._rows import Rows, validate_rows
 from sklearn_bcl.bayes import importance_weights, true_negative_posterior
-
-if TYPE_CHECKING:
-    from sklearn_bcl._net import ContrastiveNet
-    from sklearn_bcl._rows import Rows
 
 CHUNK_PAIRS = 2**20  # pairs of anchor and candidate at a time
 

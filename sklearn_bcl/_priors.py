@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils.multiclass import check_classification_targets
 from skorch.callbacks import Callback
 from torch import nn
@@ -68,7 +69,7 @@ class LabelledRows:
         labels = column_or_1d(y)
         check_consistent_length(rows.data, labels)
         labels = labels[rows.indices.cpu().numpy()]
-        if any(label is None or label != label for label in labels):
+        if labels.dtype.kind in "fO" and any(map(_is_missing, labels)):
             raise ValueError(
                 "'y' has missing values. With use_labels=True, rows without a label "
                 "have -1."
@@ -93,6 +94,10 @@ class LabelledRows:
         if self.reading == "paper":
             return float(np.clip(auc, 0.5, np.nextafter(1, 0)))
         return float(alpha_from_auc(auc))
+
+
+def _is_missing(label: Any) -> bool:
+    return label is None or is_scalar_nan(label) or is_pandas_na(label)
 
 
 def _choose(

@@ -1,6 +1,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -173,6 +174,7 @@ def test_a_pickle_holds_no_labels(data):
         ({"use_labels": True}, np.arange(9), "inconsistent numbers of samples"),
         ({"use_labels": True}, np.linspace(0, 1, 300), "continuous"),
         ({"use_labels": True}, np.where(np.arange(300) < 9, np.nan, 1), "missing"),
+        ({"use_labels": True}, pd.array([None, 1, 2] * 100, dtype="Int64"), "missing"),
         ({"use_labels": True}, np.array([None, "a", "b"] * 100), "missing values"),
         ({"alpha_schedule": "linear", "early_stopping": True}, None, "cannot be comp"),
         (

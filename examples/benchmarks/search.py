@@ -136,7 +136,8 @@ def report(results: pd.DataFrame) -> None:
     """Print each variant's accuracy less the base's, with its 95 % interval."""
     values = results.set_index(["data", "seed"])
     for number, of_round in values.groupby("round"):
-        print(f"\nRound {number}, base {ROUNDS[number][0]}; points, 95 % interval\n")
+        base_settings = ROUNDS[number][0] or "the default"
+        print(f"\nRound {number}, base {base_settings}; points, 95 % interval\n")
         print("| variant | 20 labels | 50 labels | 200 labels |\n|---|---|---|---|")
         base = of_round[of_round["variant"] == "bcl"]
         for variant, of_variant in of_round.groupby("variant", sort=False):

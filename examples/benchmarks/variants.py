@@ -231,7 +231,7 @@ class Skip(nn.Module):
         return self.last(torch.cat([self.hidden(x), x], dim=1))
 
 
-class LabelledRows(BaseEstimator):
+class LabelledViews(BaseEstimator):
     """Corrupted features; the last column is the class, for the loss of the oracle."""
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
@@ -249,7 +249,7 @@ class OracleEmbedder(TransformerMixin, BaseEstimator):
         self.scaler_ = RobustScale(smooth_clip).fit(X)
         self.embedder_ = clone(self.embedder).set_params(
             encoder=partial(WithoutLastColumn, X.shape[1]),
-            augmentation=LabelledRows(),
+            augmentation=LabelledViews(),
             loss=oracle.OracleLoss(temperature=0.5),
         )
         oracle.BATCH["labels"] = torch.arange(2.0)  # the embedder first tries two rows
