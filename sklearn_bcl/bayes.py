@@ -197,6 +197,7 @@ def importance_weights(
     >>> importance_weights(p, alpha=0.9, beta=0.9, tau_plus=0.1).round(3)
     array([0.678, 0.775, 0.931, 1.248, 2.778])
     >>> importance_weights(p, alpha=0.9, beta=0.5, tau_plus=0.1, order=3).round(3)
+    array([1.096, 1.09 , 1.066, 0.929, 0.556])
     """
     check_priors(alpha=alpha, beta=beta, tau_plus=tau_plus, order=order)
     p = _check_unit_array("p", p)

@@ -97,6 +97,7 @@ def test_other_searches(data, make):
         "embed__alpha",
         "embed__beta",
         "embed__tau_plus",
+        "embed__order",
         "embed__max_epochs",
     }
     assert search.predict(X).shape == (200,)
