@@ -80,6 +80,7 @@ ROUNDS: dict[int, tuple[str, list[str]]] = {
             "random rate",
         ],
     ),
+    3: ("", ["linear output"]),
 }
 
 

@@ -98,6 +98,21 @@ def categories(seed: int, n_classes: int, n_columns: int, one_hot: float) -> Tab
     return np.hstack([encoded, codes[:, n_one_hot:]]), y
 
 
+def linear_classes(seed: int, n_samples: int, n_features: int) -> Table:
+    """Two classes apart along one direction of a few factors behind all columns."""
+    random = np.random.default_rng(seed)
+    y = (random.random(n_samples) < 0.37).astype(int)
+    factors = random.normal(size=(n_samples, 6))
+    direction = random.normal(size=6)
+    factors += 3.2 * y[:, None] * direction / np.linalg.norm(direction)
+    strengths = np.array([2, 1, 1, 0.7, 0.5, 0.5])
+    loadings = random.normal(size=(6, n_features)) * strengths[:, None] / np.sqrt(6)
+    X = factors @ loadings + 0.25 * random.normal(size=(n_samples, n_features))
+    half = n_features // 2
+    X[:, :half] = np.exp(0.5 * X[:, :half])
+    return X * 10 ** random.uniform(-3, 3, size=n_features), y
+
+
 def all_noise(seed: int) -> Table:
     random = np.random.default_rng(seed)
     return random.normal(size=(1000, 30)), random.integers(3, size=1000)
@@ -144,5 +159,6 @@ FAILURE: dict[str, Callable[[int], Table]] = {
     ),
     "one-hot only": partial(categories, n_classes=4, n_columns=10, one_hot=1.0),
     "all noise": all_noise,
+    "linear classes": partial(linear_classes, n_samples=570, n_features=30),
 }
 HALVES = {"tuning": TUNING, "confirmation": CONFIRMATION, "failure": FAILURE}

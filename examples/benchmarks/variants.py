@@ -216,6 +216,11 @@ def dropout(n_features: int) -> nn.Module:
     )
 
 
+def linear_output(n_features: int) -> nn.Module:
+    """Return the default encoder without its scaling and its last activation."""
+    return mlp(n_features)[:-1]
+
+
 class Skip(nn.Module):
     """The default encoder, whose last layer sees the features, too."""
 
@@ -310,6 +315,7 @@ VARIANTS: dict[str, Callable[..., Any]] = {
     "quantiles": lambda seed, **kw: scaled(quantiles(seed), seed, **kw),
     "asinh": lambda seed, **kw: scaled(RobustScale(np.arcsinh), seed, **kw),
     "batch norm": clipped(batch_norm),
+    "linear output": clipped(linear_output),
     "skip": clipped(Skip),
     "dropout": clipped(dropout),
     "neighbours": lambda seed, **kw: NeighbourEmbedder(bcl(seed, **kw), both=True),
