@@ -65,10 +65,10 @@ def sample_ranks(batch, labels, generator):
     )
 
 
-shuffled = np.random.RandomState(0).permutation(len(X))
+order = np.random.RandomState(0).permutation(len(X))
 generator = torch.Generator(net.device).manual_seed(0)
 batches = [
-    shuffled[start : start + BATCH_SIZE]
+    order[start : start + BATCH_SIZE]
     for start in range(0, len(X) - BATCH_SIZE + 1, BATCH_SIZE)
 ][:N_BATCHES]
 ranks, truths = zip(
@@ -79,55 +79,43 @@ p, is_true_negative = np.concatenate(ranks), np.concatenate(truths)
 # %%
 # As a ranker, the posterior is as good as the encoder: it falls with the rank,
 # whatever the priors. As a probability it depends on them, so it is looked at with
-# those of the fit, and with measured ones: the share of false negatives, and the alpha
-# that belongs to the AUC, both of these same samples, at orders 2 and 3. The paper's
-# model, order 2, knows no AUC above 5/6: a better encoder has the largest alpha there,
-# and is still underestimated.
-figure, axes = plt.subplots(3, 2, figsize=(9, 12), layout="constrained")
+# those of the fit, and with the measured ones: the share of false negatives, and the
+# alpha that belongs to the AUC, both of these same samples. The model knows no AUC
+# above 5/6: a better encoder has the largest alpha, and is still underestimated.
+figure, axes = plt.subplots(2, 2, figsize=(9, 8), layout="constrained")
 share = 1 - is_true_negative.mean()
 
 
-def show(name, alpha, tau_plus, order, ax):
-    posterior = true_negative_posterior(p, alpha=alpha, tau_plus=tau_plus, order=order)
+def show(name, alpha, tau_plus, ax):
+    posterior = true_negative_posterior(p, alpha=alpha, tau_plus=tau_plus)
     display = PosteriorDisplay(posterior, is_true_negative).plot(ax)
     print(
-        f"{name:25s} {alpha:6.3f} {tau_plus:9.3f} {order:6d}"
-        f" {display.calibration_error_:18.3f} {display.brier_score_:12.4f}"
+        f"{name:18s} {alpha:6.3f} {tau_plus:9.3f} {display.calibration_error_:18.3f}"
+        f" {display.brier_score_:12.4f}"
     )
     return display
 
 
 print(f"{name}: {len(batches)} batches, share of false negatives {share:.3f}")
-print(f"{'':26s} alpha  tau_plus  order  calibration error  Brier score")
-print(f"no ranks, {1 - share:.2f} {share * (1 - share):65.4f}")
-fitted = show(
-    "priors of the fit",
-    embedder.alpha_,
-    embedder.tau_plus_,
-    embedder.order_,
-    axes[0],
-)
-for order, ax in ((2, axes[1]), (3, axes[2])):
-    alpha = float(alpha_from_auc(fitted.auc_, order=order))
-    show("measured priors", alpha, share, order, ax)
+print("                    alpha  tau_plus  calibration error  Brier score")
+print(f"no ranks, {1 - share:.2f} {share * (1 - share):51.4f}")
+fitted = show("priors of the fit", embedder.alpha_, embedder.tau_plus_, axes[0])
+alpha = float(alpha_from_auc(fitted.auc_))
+show("measured priors", alpha, share, axes[1])
 print(f"AUC as a detector of true negatives, mean over anchors: {fitted.auc_:.3f}")
-figure.suptitle(
-    f"{name}: with the priors of the fit, and measured ones at orders 2 and 3"
-)
+figure.suptitle(f"{name}: above with the priors of the fit, below with measured ones")
 
 # %%
 # The ranks of both kinds beside what the model, with the priors of the fit, expects of
-# them. The densities of the paper's model rise in a straight line of the quantile, so
-# it cannot follow an encoder that puts most false negatives at the very top: there, it
-# gives them too good a chance of being true negatives. A higher order follows further.
-# No order knows of false negatives at the bottom, of which the Fashion-MNIST model has
-# some; hard negative mining (beta = 0.9) makes many of them.
+# them. The densities of the model rise in a straight line of the quantile, so it
+# cannot follow an encoder that puts most false negatives at the very top: there, it
+# gives them too good a chance of being true negatives. Nor does it know of false
+# negatives at the bottom, of which the Fashion-MNIST model has some; hard negative
+# mining (beta = 0.9) makes many of them.
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 bins, grid = np.linspace(0, 1, 41), np.linspace(0, 1, 400)
-tau_plus = embedder.tau_plus_
-expected = true_negative_posterior(
-    grid, alpha=embedder.alpha_, tau_plus=tau_plus, order=embedder.order_
-)
+alpha, tau_plus = embedder.alpha_, embedder.tau_plus_
+expected = true_negative_posterior(grid, alpha=alpha, tau_plus=tau_plus)
 for kind, color, style, density in (
     (True, "#0072B2", "-", expected / (1 - tau_plus)),
     (False, "#D55E00", "--", (1 - expected) / tau_plus),

@@ -2,9 +2,9 @@
 Searching the priors: on labels, without labels, and without repeating oneself
 ==============================================================================
 
-The priors are parameters like all others, so scikit-learn's searches apply. At a given
-order of the model, only two numbers of them reach the loss: ordinary grids repeat
-themselves, and ``prior_grid`` does not.
+The priors are parameters like all others, so scikit-learn's searches apply. Only two
+numbers of them reach the loss: ordinary grids repeat themselves, and ``prior_grid``
+does not.
 """
 
 # %%
@@ -52,14 +52,14 @@ labelled = GridSearchCV(
     embedder, prior_grid(6), cv=3, n_jobs=2, scoring=embedding_auc_scorer
 ).fit(X, y)
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
-print("alpha  beta  tau_plus  order  score (NT-Xent)  macro-AUC")
+print("alpha  beta  tau_plus  score (NT-Xent)  macro-AUC")
 for setting, score, auc in zip(
     unlabelled.cv_results_["params"],
     unlabelled.cv_results_["mean_test_score"],
     labelled.cv_results_["mean_test_score"],
     strict=True,
 ):
-    print("{alpha:5}  {beta:4}  {tau_plus:8}  {order:5}".format(**setting), end="")
+    print("{alpha:5}  {beta:4}  {tau_plus:8}".format(**setting), end="")
     print(f"  {score:15.3f}  {auc:9.3f}")
     ImportanceWeightDisplay.from_priors(**setting, ax=ax)
 ax.set(title="The first six settings of prior_grid", ylim=(0, 4))

@@ -30,14 +30,15 @@ from sklearn_bcl._parts import (
     OPTIMIZERS,
     auto_epochs,
     build_net,
+    fixed_priors,
     split_rows,
 )
 from sklearn_bcl._posterior import PosteriorMixin
-from sklearn_bcl._priors import LabelledRows, Priors
+from sklearn_bcl._priors import LabelledRows
 from sklearn_bcl._rows import MIN_BATCH_ROWS, ImageLayout, Rows, validate_rows
 from sklearn_bcl._scaling import FeatureScales
-from sklearn_bcl.bayes import ORDERS
 from sklearn_bcl.encoders import MLPEncoder
+from sklearn_bcl.losses import BCLLoss, DebiasedLoss, HardNegativeLoss
 
 __all__ = ["BCLEmbedder"]
 
@@ -122,10 +123,10 @@ class BCLEmbedder(
         ``beta=0.5`` is "simclr".
     alpha : float in [0.5, 1] or "auto", default="auto"
         Location of "bcl": probability that the similarity of a positive exceeds that
-        of a negative. "auto" is 0.97, at order 2 0.9, or, with `use_labels`, measured
-        on the labelled rows: before training, every `alpha_update_epochs` epochs, in
-        each call of `partial_fit`, and at last for ``alpha_``. 1 is allowed with
-        ``tau_plus > 0`` and ``beta < 1`` only.
+        of a negative. "auto" is 0.9 or, with `use_labels`, measured on the labelled
+        rows: before training, every `alpha_update_epochs` epochs, in each call of
+        `partial_fit`, and at last for ``alpha_``. 1 is allowed with ``tau_plus > 0``
+        and ``beta < 1`` only.
     alpha_schedule : {"constant", "linear"}, default="constant"
         "linear" raises the `alpha` of "bcl" during a `fit`, from 0.5 in the first epoch
         to its value in the last; in `partial_fit`, a schedule of one epoch, it is
@@ -145,10 +146,6 @@ class BCLEmbedder(
         Concentration of "bcl": hardness of the negatives. 0.5 means no hard negative
         mining: each sample counts by how likely it is a true negative. Above, hard
         ones count more, at 1 the most; below, easy ones, of which fewest are false.
-    order : int from 2 to 100 or "auto", default="auto"
-        Order of the Bayesian model of "bcl" (:mod:`sklearn_bcl.bayes`). 2 is the
-        paper's; with more, false negatives are fewer and surer, at the very top of the
-        ranks. "auto" is 3 for tables and 2 for images.
     temperature : float > 0, default=0.5
         Softmax temperature of the cosine similarities.
     learning_rate : float > 0, default=0.001
@@ -206,7 +203,7 @@ class BCLEmbedder(
         images of shape ``(n, channels, height, width)``, to embeddings. That of
         "convnet" ends in a square root, which training leaves out: the head, and who
         trains it on, should take :meth:`~sklearn_bcl.encoders.ConvNetEncoder.cells`.
-    tau_plus_, alpha_, beta_, order_ : float or int
+    tau_plus_, alpha_, beta_ : float
         Priors at the end of the fit: those set, those measured on labels, or those of
         your own loss if it is one of :mod:`sklearn_bcl.losses`.
     n_components_ : int
@@ -284,7 +281,6 @@ class BCLEmbedder(
         "alpha_update_epochs": [Interval(Integral, 1, None, closed="left")],
         "use_labels": ["boolean"],
         "beta": [Interval(Real, 0, 1, closed="right")],
-        "order": [Interval(Integral, *ORDERS, closed="both"), StrOptions({"auto"})],
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
@@ -329,7 +325,6 @@ class BCLEmbedder(
         alpha_update_epochs: int = 20,
         use_labels: bool = False,
         beta: float = 0.5,
-        order: int | Literal["auto"] = "auto",
         temperature: float = 0.5,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-6,
@@ -363,7 +358,6 @@ class BCLEmbedder(
         self.alpha_update_epochs = alpha_update_epochs
         self.use_labels = use_labels
         self.beta = beta
-        self.order = order
         self.temperature = temperature
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -518,8 +512,7 @@ class BCLEmbedder(
             labelled = None
             if self.use_labels and "auto" in (self.tau_plus, self.alpha):
                 labelled = LabelledRows.of(train, y, seed, self.alpha_reading)
-            priors = Priors.of(self, labelled, images=self._layout is not None)
-            net = build_net(self, train, priors, labelled, seed)
+            net = build_net(self, train, labelled, seed)
             if continuing:
                 self._continue_net(net, with_optimizer=incremental)
             self._scale_features(net, train, reset=not (continuing and incremental))
@@ -530,8 +523,7 @@ class BCLEmbedder(
             )
             if interrupted and not net.history:
                 raise KeyboardInterrupt
-            priors = priors.at_end(self, net, labelled)
-            self._set_fitted_attributes(net, priors, continuing=continuing)
+            self._set_fitted_attributes(net, labelled, continuing=continuing)
         if interrupted:
             raise KeyboardInterrupt
         return self
@@ -570,7 +562,7 @@ class BCLEmbedder(
             encoder.scale.set_statistics(self._scales.center, self._scales.scale)
 
     def _set_fitted_attributes(
-        self, net: ContrastiveNet, priors: Priors, *, continuing: bool
+        self, net: ContrastiveNet, labelled: LabelledRows | None, *, continuing: bool
     ) -> None:
         curves = {"loss_curve_": "train_loss", "validation_loss_curve_": "valid_loss"}
         for attribute, key in curves.items():
@@ -581,8 +573,15 @@ class BCLEmbedder(
             elif hasattr(self, attribute):
                 delattr(self, attribute)
         self.n_iter_ = len(self.loss_curve_)
-        self.tau_plus_, self.alpha_ = priors.tau_plus, priors.alpha
-        self.beta_, self.order_ = priors.beta, priors.order
+        self.tau_plus_, self.alpha_ = fixed_priors(self, labelled)
+        self.beta_ = self.beta
+        loss = net.criterion_
+        if isinstance(self.loss, BCLLoss):
+            self.alpha_, self.beta_ = loss.alpha, loss.beta
+        elif labelled is not None and self.alpha == "auto":
+            self.alpha_ = labelled.measure_alpha(net)
+        if isinstance(self.loss, BCLLoss | DebiasedLoss | HardNegativeLoss):
+            self.tau_plus_ = loss.tau_plus
         self.n_components_: int = net.module_.n_components
         self.net_ = net
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +26,12 @@ from sklearn_bcl._net import (
     EpochProgress,
     ProjectedEncoder,
 )
-from sklearn_bcl._priors import LabelledRows, Priors, make_alpha_schedule
+from sklearn_bcl._priors import (
+    DEFAULT_ALPHA,
+    DEFAULT_TAU_PLUS,
+    LabelledRows,
+    make_alpha_schedule,
+)
 from sklearn_bcl._random import isolated_rng
 from sklearn_bcl._rows import MIN_BATCH_ROWS, Rows
 from sklearn_bcl.augmentations import (
@@ -67,16 +71,28 @@ def auto_epochs(n_rows: int, early_stopping: bool) -> int:
     return int(np.clip(np.ceil(most * np.sqrt(AUTO_ROWS / n_rows)), least, most))
 
 
+def fixed_priors(
+    embedder: BCLEmbedder, labelled: LabelledRows | None
+) -> tuple[float, float]:
+    """Return tau_plus, and alpha before any measurement of it."""
+    tau_plus, alpha = embedder.tau_plus, embedder.alpha
+    if tau_plus == "auto":
+        tau_plus = DEFAULT_TAU_PLUS if labelled is None else labelled.class_prior
+    return tau_plus, DEFAULT_ALPHA if alpha == "auto" else alpha
+
+
 def build_net(
-    embedder: BCLEmbedder,
-    rows: Rows,
-    priors: Priors,
-    labelled: LabelledRows | None,
-    seed: int,
+    embedder: BCLEmbedder, rows: Rows, labelled: LabelledRows | None, seed: int
 ) -> ContrastiveNet:
     """Return an initialised, untrained net for some rows."""
+    tau_plus, alpha = fixed_priors(embedder, labelled)
     loss = make_loss(
-        embedder.loss, embedder.projection_size, embedder.temperature, priors
+        embedder.loss,
+        embedder.projection_size,
+        temperature=embedder.temperature,
+        tau_plus=tau_plus,
+        alpha=alpha,
+        beta=embedder.beta,
     )
     example = rows[:2]
     augmentation = make_augmentation(embedder.augmentation, example)
@@ -134,17 +150,23 @@ def make_callbacks(
 
 
 def make_loss(
-    loss: str | nn.Module, projection_size: int, temperature: float, priors: Priors
+    loss: str | nn.Module,
+    projection_size: int,
+    *,
+    temperature: float,
+    tau_plus: float,
+    alpha: float,
+    beta: float,
 ) -> nn.Module:
     """Return a new loss, or a copy of the user's."""
     if loss == "simclr":
         return NTXentLoss(temperature)
     if loss == "dcl":
-        return DebiasedLoss(temperature, priors.tau_plus)
+        return DebiasedLoss(temperature, tau_plus)
     if loss == "hcl":
-        return HardNegativeLoss(temperature, priors.tau_plus)
+        return HardNegativeLoss(temperature, tau_plus)
     if loss == "bcl":
-        return BCLLoss(temperature, **asdict(priors))
+        return BCLLoss(temperature, tau_plus, alpha, beta)
     module = copy.deepcopy(loss)
     assert isinstance(module, nn.Module)
     z = F.normalize(torch.ones(2, projection_size), dim=1)

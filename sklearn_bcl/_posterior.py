@@ -40,15 +40,13 @@ def _by_rank(similarity: Tensor, own: Tensor | None, table: Tensor) -> Tensor:
 class PosteriorMixin:
     """Pairs of anchors and candidates, as the Bayesian model sees them.
 
-    For estimators with a fitted ``net_``, ``tau_plus_``, ``alpha_``, ``beta_`` and
-    ``order_``.
+    For estimators with a fitted ``net_``, ``alpha_``, ``beta_`` and ``tau_plus_``.
     """
 
     net_: ContrastiveNet
     alpha_: float
     tau_plus_: float
     beta_: float
-    order_: int
     _rows: Callable[[Any], Rows]
 
     def similarity(self, X: Any, Y: Any = None) -> NDArray[np.float32]:
@@ -132,7 +130,7 @@ class PosteriorMixin:
             X,
             Y,
             lambda p: true_negative_posterior(
-                p, alpha=self.alpha_, tau_plus=self.tau_plus_, order=self.order_
+                p, alpha=self.alpha_, tau_plus=self.tau_plus_
             ),
         )
 
@@ -180,11 +178,7 @@ class PosteriorMixin:
             X,
             Y,
             lambda p: importance_weights(
-                p,
-                alpha=self.alpha_,
-                beta=self.beta_,
-                tau_plus=self.tau_plus_,
-                order=self.order_,
+                p, alpha=self.alpha_, beta=self.beta_, tau_plus=self.tau_plus_
             ),
         )
 

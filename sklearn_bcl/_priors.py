@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,18 +15,15 @@ from torch import nn
 
 from sklearn_bcl._validation import is_labelled
 from sklearn_bcl.bayes import alpha_from_auc
-from sklearn_bcl.losses import BCLLoss, DebiasedLoss, HardNegativeLoss
+from sklearn_bcl.losses import BCLLoss
 from sklearn_bcl.metrics import embedding_auc
 
 if TYPE_CHECKING:
-    from sklearn_bcl._embedder import BCLEmbedder
     from sklearn_bcl._net import ContrastiveNet
     from sklearn_bcl._rows import Rows
 
 DEFAULT_TAU_PLUS = 0.1
-# By examples/benchmarks/search.py for tables; images have the paper's order.
-TABLE_ORDER, IMAGE_ORDER = 3, 2
-PAPER_ALPHA, DEFAULT_ALPHA = 0.9, 0.97
+DEFAULT_ALPHA = 0.9
 # The AUC of so many rows has a standard error far below its changes in training.
 MOST_MEASURED_ROWS = 2048
 
@@ -91,47 +88,12 @@ class LabelledRows:
         measured = _choose(labelled, labels, np.random.RandomState(seed))
         return cls(rows.subset(measured), labels[measured], class_prior, reading)
 
-    def measure_alpha(self, net: ContrastiveNet, order: int) -> float:
+    def measure_alpha(self, net: ContrastiveNet) -> float:
         """Return what the net's macro-AUC on the rows says of alpha, below 1."""
         auc = embedding_auc(net.embed(self.rows, project=True), self.labels)
         if self.reading == "paper":
             return float(np.clip(auc, 0.5, np.nextafter(1, 0)))
-        return float(alpha_from_auc(auc, order=order))
-
-
-@dataclass(frozen=True)
-class Priors:
-    """What the Bayesian model is told, as in :mod:`sklearn_bcl.bayes`."""
-
-    tau_plus: float
-    alpha: float
-    beta: float
-    order: int
-
-    @classmethod
-    def of(
-        cls, embedder: BCLEmbedder, labelled: LabelledRows | None, *, images: bool
-    ) -> Priors:
-        """Return the parameters of an embedder, before any measurement of alpha."""
-        tau_plus, alpha, order = embedder.tau_plus, embedder.alpha, embedder.order
-        if tau_plus == "auto":
-            tau_plus = DEFAULT_TAU_PLUS if labelled is None else labelled.class_prior
-        if order == "auto":
-            order = IMAGE_ORDER if images else TABLE_ORDER
-        if alpha == "auto":
-            alpha = PAPER_ALPHA if order == 2 else DEFAULT_ALPHA
-        return cls(tau_plus, alpha, embedder.beta, order)
-
-    def at_end(
-        self, embedder: BCLEmbedder, net: ContrastiveNet, labelled: LabelledRows | None
-    ) -> Priors:
-        """Return these with what labels say of the trained net, and the user's loss."""
-        found: dict[str, Any] = {}
-        if labelled is not None and embedder.alpha == "auto":
-            found["alpha"] = labelled.measure_alpha(net, self.order)
-        if isinstance(embedder.loss, BCLLoss | DebiasedLoss | HardNegativeLoss):
-            found |= vars(net.criterion_)
-        return replace(self, **{k: found[k] for k in asdict(self) if k in found})
+        return float(alpha_from_auc(auc))
 
 
 def _is_missing(label: Any) -> bool:
@@ -195,7 +157,7 @@ class MeasuredAlpha(AlphaSchedule):
     def alpha_at(self, epoch: int, net: ContrastiveNet) -> float:
         if epoch % self.every == 0:
             assert self.labelled is not None
-            return self.labelled.measure_alpha(net, net.criterion_.order)
+            return self.labelled.measure_alpha(net)
         return float(net.criterion_.alpha)
 
     def on_train_end(self, net: ContrastiveNet, **kwargs: Any) -> None:

@@ -107,7 +107,6 @@ def _log_weights_by_rank(
     alpha: float,
     beta: float,
     tau_plus: float,
-    order: int,
     dtype: torch.dtype,
     device: torch.device,
 ) -> Tensor:
@@ -117,9 +116,7 @@ def _log_weights_by_rank(
     unlabelled samples. Kept on the device, so that a step copies nothing to it.
     """
     p = np.arange(1, n_unlabelled + 1) / n_unlabelled
-    weights = importance_weights(
-        p, alpha=alpha, beta=beta, tau_plus=tau_plus, order=order
-    )
+    weights = importance_weights(p, alpha=alpha, beta=beta, tau_plus=tau_plus)
     with np.errstate(divide="ignore"):  # alpha = 1 gives the top rank no weight
         log_weights = np.concatenate([[0.0, 0.0], np.log(weights)])
     with torch.inference_mode(False):
@@ -149,7 +146,6 @@ def bcl_loss(
     tau_plus: float = 0.1,
     alpha: float = 0.9,
     beta: float = 0.5,
-    order: int = 2,
 ) -> Tensor:
     r"""Bayesian contrastive loss: :math:`N_g = \sum_i \omega_i E_i`.
 
@@ -159,15 +155,14 @@ def bcl_loss(
     See :class:`BCLLoss` for the parameters.
     """
     _check_temperature(temperature)
-    check_priors(alpha=alpha, beta=beta, tau_plus=tau_plus, order=order)
+    check_priors(alpha=alpha, beta=beta, tau_plus=tau_plus)
     positive, unlabelled = _scaled_similarities(z1, z2, temperature)
-    n_unlabelled, dtype, device = 2 * len(z1) - 2, unlabelled.dtype, unlabelled.device
     by_rank = _log_weights_by_rank(
-        n_unlabelled, alpha, beta, tau_plus, order, dtype, device
+        2 * len(z1) - 2, alpha, beta, tau_plus, unlabelled.dtype, unlabelled.device
     )
-    places = _argsort_rows(unlabelled.detach())
+    order = _argsort_rows(unlabelled.detach())
     log_weights = torch.empty_like(unlabelled, requires_grad=False)
-    log_weights.scatter_(1, places, by_rank.expand_as(places))
+    log_weights.scatter_(1, order, by_rank.expand_as(order))
     return _negative_log_share(positive, (unlabelled + log_weights).logsumexp(dim=1))
 
 
@@ -281,9 +276,6 @@ class BCLLoss(nn.Module):
         Concentration: hardness of the negatives. 0.5 means no hard negative
         mining: each sample counts by how likely it is a true negative. 1 is the
         hardest.
-    order : int from 2 to 100, default=2
-        Order of the Bayesian model, :mod:`sklearn_bcl.bayes`: 2 is the paper's, with
-        more the weight falls off closer to the top of the ranks.
 
     Raises
     ------
@@ -316,16 +308,14 @@ class BCLLoss(nn.Module):
         tau_plus: float = 0.1,
         alpha: float = 0.9,
         beta: float = 0.5,
-        order: int = 2,
     ) -> None:
         super().__init__()
         _check_temperature(temperature)
-        check_priors(alpha=alpha, beta=beta, tau_plus=tau_plus, order=order)
+        check_priors(alpha=alpha, beta=beta, tau_plus=tau_plus)
         self.temperature = temperature
         self.tau_plus = tau_plus
         self.alpha = alpha
         self.beta = beta
-        self.order = order
 
     def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
         """Return the loss, a scalar, of two ``(n, d)`` L2-normalised views."""
@@ -336,13 +326,12 @@ class BCLLoss(nn.Module):
             tau_plus=self.tau_plus,
             alpha=self.alpha,
             beta=self.beta,
-            order=self.order,
         )
 
     def extra_repr(self) -> str:
         return (
             f"temperature={self.temperature}, tau_plus={self.tau_plus}, "
-            f"alpha={self.alpha}, beta={self.beta}, order={self.order}"
+            f"alpha={self.alpha}, beta={self.beta}"
         )
 
 

@@ -208,14 +208,13 @@ def test_verbose_shows_a_progress_bar(X, capsys):
 
 @pytest.mark.parametrize("loss", ["bcl", "simclr", "dcl", "hcl"])
 def test_named_losses_take_the_priors(X, loss):
-    priors = {"tau_plus": 0.2, "alpha": 0.8, "beta": 0.7, "order": 4}
     module = {
-        "bcl": BCLLoss(0.3, **priors),
+        "bcl": BCLLoss(0.3, tau_plus=0.2, alpha=0.8, beta=0.7),
         "simclr": NTXentLoss(0.3),
         "hcl": HardNegativeLoss(0.3, tau_plus=0.2),
         "dcl": HardNegativeLoss(0.3, tau_plus=0.2, concentration=0),
     }[loss]
-    named = small(loss=loss, temperature=0.3, **priors)
+    named = small(loss=loss, temperature=0.3, tau_plus=0.2, alpha=0.8, beta=0.7)
     expected = small(loss=module).fit_transform(X)
     assert_allclose(named.fit_transform(X), expected, rtol=1e-5)
 

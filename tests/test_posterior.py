@@ -12,7 +12,7 @@ from sklearn_bcl import BCLEmbedder, _posterior
 from sklearn_bcl.bayes import importance_weights, true_negative_posterior
 from sklearn_bcl.losses import BCLLoss
 
-PRIORS = {"alpha": 0.8, "tau_plus": 0.3, "beta": 0.7, "order": 3}
+PRIORS = {"alpha": 0.8, "tau_plus": 0.3, "beta": 0.7}
 METHODS = ["similarity", "true_negative_proba", "importance_weights"]
 
 
@@ -40,7 +40,7 @@ def expected_by_rank(embedder, X, Y, of_ranks):
 
 
 def posterior(p):
-    return true_negative_posterior(p, alpha=0.8, tau_plus=0.3, order=3)
+    return true_negative_posterior(p, alpha=0.8, tau_plus=0.3)
 
 
 def weights(p):
@@ -88,7 +88,7 @@ def test_means(embedder, X):
 
 
 def test_weights_are_those_of_the_loss_that_the_user_brings(X):
-    loss = BCLLoss(**PRIORS)
+    loss = BCLLoss(tau_plus=0.3, alpha=0.8, beta=0.7)
     embedder, named = small(loss=loss).fit(X), small(**PRIORS).fit(X)
     for method in METHODS:
         assert_array_equal(getattr(embedder, method)(X), getattr(named, method)(X))

@@ -97,7 +97,6 @@ def test_other_searches(data, make):
         "embed__alpha",
         "embed__beta",
         "embed__tau_plus",
-        "embed__order",
         "embed__max_epochs",
     }
     assert search.predict(X).shape == (200,)

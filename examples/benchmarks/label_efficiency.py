@@ -203,7 +203,7 @@ def run_missing(arguments: argparse.Namespace) -> None:
     )
     is_new = not arguments.output.exists()
     with arguments.output.open("a", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file)
         if is_new:
             writer.writerow(COLUMNS)
         for rows in tqdm(results, total=len(tasks)):

@@ -26,10 +26,9 @@ DRAWS = 5
 COLUMNS = ("round", "variant", "data", "seed", "labels", "accuracy", "versions")
 RESULTS = Path(__file__).parent / "results" / "search.csv"
 # Of each round the base, as settings of "bcl", and variants of it.
-PAPER = "alpha=0.9;order=2"
 ROUNDS: dict[int, tuple[str, list[str]]] = {
     1: (
-        PAPER,
+        "",
         [
             "bcl:weight_decay=0.0003",
             "bcl:weight_decay=0.001",
@@ -45,8 +44,8 @@ ROUNDS: dict[int, tuple[str, list[str]]] = {
             "bcl:beta=0.6",
             "bcl:beta=0.9",
             'bcl:alpha_schedule="linear"',
-            'bcl:use_labels=True;alpha="auto";tau_plus=0.1;alpha_update_epochs=10',
-            'bcl:use_labels=True;alpha="auto";tau_plus=0.1;alpha_update_epochs=10;'
+            "bcl:use_labels=True;tau_plus=0.1;alpha_update_epochs=10",
+            "bcl:use_labels=True;tau_plus=0.1;alpha_update_epochs=10;"
             'alpha_reading="paper"',
             "average",
             "cosine",
@@ -56,7 +55,7 @@ ROUNDS: dict[int, tuple[str, list[str]]] = {
         ],
     ),
     2: (
-        PAPER,
+        "",
         [
             "oracle",
             "simclr",
@@ -69,9 +68,10 @@ ROUNDS: dict[int, tuple[str, list[str]]] = {
             "noise",
             "raw appended",
             "bcl:alpha=0.99",
-            "bcl:order=3;alpha=0.97",
-            "bcl:order=3;alpha=0.99",
-            "bcl:order=4;alpha=0.99",
+            "draws:m=3;alpha=0.97",
+            "draws:m=3;alpha=0.99",
+            "draws:m=4;alpha=0.99",
+            "linear output",
             "bcl:beta=0.3",
             "bcl:temperature=0.3",
             "bcl:learning_rate=0.0003",
@@ -80,7 +80,6 @@ ROUNDS: dict[int, tuple[str, list[str]]] = {
             "random rate",
         ],
     ),
-    3: ("", ["linear output"]),
 }
 
 

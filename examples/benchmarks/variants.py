@@ -19,6 +19,7 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 from skorch.callbacks import Callback, LRScheduler
 from torch import Generator, Tensor, nn
+from torch.nn import functional as F
 
 from sklearn_bcl import BCLEmbedder
 from sklearn_bcl.augmentations import FeatureCorruption, GaussianNoise
@@ -236,6 +237,46 @@ class Skip(nn.Module):
         return self.last(torch.cat([self.hidden(x), x], dim=1))
 
 
+class DrawsLoss(nn.Module):
+    """BCL's loss with the least and the greatest of m draws, where the paper has two.
+
+    Scores of true negatives are the least of m draws with probability `alpha`, else the
+    greatest, and those of false negatives the other way round. With more draws, false
+    negatives crowd at the top of the ranks, as they do in trained embeddings.
+    """
+
+    def __init__(self, m, alpha, tau_plus=0.1, temperature=0.5):
+        super().__init__()
+        self.m = m
+        self.alpha = alpha
+        self.tau_plus = tau_plus
+        self.temperature = temperature
+
+    def weights(self, p: np.ndarray) -> np.ndarray:
+        m, alpha, tau_plus = self.m, self.alpha, self.tau_plus
+        least_share = (1 - tau_plus) * alpha + tau_plus * (1 - alpha)
+        u = np.linspace(0, 1, 100_001)
+        cdf = least_share * (1 - (1 - u) ** m) + (1 - least_share) * u**m
+        u = np.interp(p, cdf, u)
+        least, greatest = m * (1 - u) ** (m - 1), m * u ** (m - 1)
+        unlabelled = least_share * least + (1 - least_share) * greatest
+        return (alpha * least + (1 - alpha) * greatest) / unlabelled
+
+    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
+        z, n_unlabelled = torch.cat([z1, z2]), 2 * len(z1) - 2
+        positive = (z1 * z2).sum(dim=1).repeat(2) / self.temperature
+        own = torch.eye(len(z), dtype=torch.bool).logical_or_(
+            torch.eye(len(z), dtype=torch.bool).roll(len(z1), 0)
+        )
+        scores = (z @ z.T / self.temperature).masked_fill(own, -torch.inf)
+        weights = self.weights(np.arange(1, n_unlabelled + 1) / n_unlabelled)
+        by_rank = torch.from_numpy(np.log(np.r_[1, 1, weights])).to(scores)
+        places = scores.detach().argsort(dim=1)
+        log_weights = torch.zeros_like(scores, requires_grad=False)
+        log_weights.scatter_(1, places, by_rank.expand_as(places))
+        return F.softplus((scores + log_weights).logsumexp(dim=1) - positive).mean()
+
+
 class LabelledViews(BaseEstimator):
     """Corrupted features; the last column is the class, for the loss of the oracle."""
 
@@ -315,6 +356,7 @@ VARIANTS: dict[str, Callable[..., Any]] = {
     "quantiles": lambda seed, **kw: scaled(quantiles(seed), seed, **kw),
     "asinh": lambda seed, **kw: scaled(RobustScale(np.arcsinh), seed, **kw),
     "batch norm": clipped(batch_norm),
+    "draws": lambda seed, m, alpha, **kw: bcl(seed, loss=DrawsLoss(m, alpha), **kw),
     "linear output": clipped(linear_output),
     "skip": clipped(Skip),
     "dropout": clipped(dropout),

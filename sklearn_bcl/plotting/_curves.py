@@ -170,7 +170,6 @@ class ImportanceWeightDisplay:
         alpha: float,
         beta: float,
         tau_plus: float,
-        order: int = 2,
         ax: Axes | None = None,
         **line_params: Any,
     ) -> ImportanceWeightDisplay:
@@ -178,7 +177,7 @@ class ImportanceWeightDisplay:
 
         Parameters
         ----------
-        alpha, beta, tau_plus, order : float or int
+        alpha, beta, tau_plus : float
             As in :func:`~sklearn_bcl.bayes.importance_weights`.
         ax : matplotlib Axes, default=None
             Where to draw; several settings may share one. None makes a new figure.
@@ -190,12 +189,8 @@ class ImportanceWeightDisplay:
         display : ImportanceWeightDisplay
         """
         p = np.linspace(0, 1, 201)
-        weights = importance_weights(
-            p, alpha=alpha, beta=beta, tau_plus=tau_plus, order=order
-        )
+        weights = importance_weights(p, alpha=alpha, beta=beta, tau_plus=tau_plus)
         name = f"α = {alpha:.3g}, β = {beta:.3g}, τ⁺ = {tau_plus:.3g}"
-        if order != 2:  # the paper's
-            name += f", order {order}"
         return cls(p, weights, name).plot(ax, **line_params)
 
     @classmethod
@@ -221,7 +216,6 @@ class ImportanceWeightDisplay:
             alpha=estimator.alpha_,
             beta=estimator.beta_,
             tau_plus=estimator.tau_plus_,
-            order=estimator.order_,
             ax=ax,
             **line_params,
         )
