@@ -60,7 +60,7 @@ def check_priors(*, alpha: float, tau_plus: float, beta: float = 0.5) -> None:
             "'alpha' and 'beta' cannot both be 1: the hard true negatives have no "
             f"density then. Got {alpha=!r}, {beta=!r}; choose either below 1."
         )
-    if alpha == 1 and tau_plus == 0:
+    if (2 * alpha - 1) * (1 - 2 * tau_plus) == 1:  # or tau_plus too small to count
         raise ValueError(
             "'alpha' cannot be 1 with 'tau_plus' 0: the top score has no density "
             f"then. Got {alpha=!r}, {tau_plus=!r}; choose alpha < 1 or tau_plus > 0."

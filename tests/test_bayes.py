@@ -163,6 +163,7 @@ def test_shapes_and_types():
         ({"tau_plus": -0.1}, "'tau_plus'"),
         ({"alpha": 1, "beta": 1}, "'alpha' and 'beta' cannot both be 1"),
         ({"alpha": 1, "tau_plus": 0}, "'alpha' cannot be 1 with 'tau_plus' 0"),
+        ({"alpha": 1, "tau_plus": 1e-17}, "'alpha' cannot be 1 with 'tau_plus' 0"),
     ],
 )
 def test_invalid_priors(priors, match):
