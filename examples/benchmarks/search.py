@@ -71,6 +71,8 @@ ROUNDS: dict[int, tuple[str, list[str]]] = {
             "draws:m=3;alpha=0.97",
             "draws:m=3;alpha=0.99",
             "draws:m=4;alpha=0.99",
+            "normalised",
+            "average normalised",
             "linear output",
             "bcl:beta=0.3",
             "bcl:temperature=0.3",

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.pipeline import FeatureUnion, make_pipeline
-from sklearn.preprocessing import QuantileTransformer, StandardScaler
+from sklearn.preprocessing import Normalizer, QuantileTransformer, StandardScaler
 from skorch.callbacks import Callback, LRScheduler
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
@@ -367,6 +367,10 @@ VARIANTS: dict[str, Callable[..., Any]] = {
     "random rate": augmented(RandomRate),
     "noise": augmented(lambda: GaussianNoise(0.5)),
     "corruption and noise": augmented(CorruptionAndNoise),
+    "normalised": lambda seed, **kw: make_pipeline(bcl(seed, **kw), Normalizer()),
+    "average normalised": lambda seed, **kw: make_pipeline(
+        bcl(seed, callbacks=[WeightAverage()], **kw), Normalizer()
+    ),
     "average": lambda seed, **kw: bcl(seed, callbacks=[WeightAverage()], **kw),
     "cosine": lambda seed, **kw: bcl(
         seed, callbacks=[LRScheduler("CosineAnnealingLR", T_max=200)], **kw
