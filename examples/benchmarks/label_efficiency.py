@@ -314,6 +314,10 @@ def report(results: pd.DataFrame, methods: list[str], title: str, path: Path) ->
     means = results.groupby(["data", "method"])["accuracy"].mean().unstack("method")
     ranks = means.rank(axis=1, ascending=False).mean().sort_values()
     print("\nAverage ranks:", ", ".join(f"{n} {r:.2f}" for n, r in ranks.items()))
+    if len(methods) > 2 and len(means) > 1:
+        # Whether the methods differ at all, or their ranks are those of a random order.
+        p_value = stats.friedmanchisquare(*means.dropna().to_numpy().T).pvalue
+        print(f"Friedman's test of equal methods: p = {p_value:.3f}")
     print(f"\n{table_of_differences(results, methods)}")
     difference = critical_difference(len(ranks), len(means))
     plot_ranks(ranks, methods[0], difference, title, path)

@@ -117,16 +117,6 @@ class OneView(BaseEstimator):
         return FeatureCorruption(self.rate if self.calls_ % 2 else 0)(x, generator)
 
 
-class CorruptionAndNoise(BaseEstimator):
-    def __init__(self, rate=0.3, scale=0.3):
-        self.rate = rate
-        self.scale = scale
-
-    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
-        noisy = GaussianNoise(self.scale)(x, generator)
-        return FeatureCorruption(self.rate)(noisy, generator)
-
-
 class RandomRate(BaseEstimator):
     """Corrupt each row at a rate of its own, uniform up to the double of `rate`."""
 
@@ -206,14 +196,6 @@ def batch_norm(n_features: int) -> nn.Module:
         *(nn.Linear(n_features, 512), nn.BatchNorm1d(512), nn.ReLU()),
         *(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU()),
         *(nn.Linear(512, 256), nn.BatchNorm1d(256), nn.LeakyReLU(0.1)),
-    )
-
-
-def dropout(n_features: int) -> nn.Module:
-    return nn.Sequential(
-        *(nn.Linear(n_features, 512), nn.ReLU(), nn.Dropout(0.2)),
-        *(nn.Linear(512, 512), nn.ReLU(), nn.Dropout(0.2)),
-        *(nn.Linear(512, 256), nn.LeakyReLU(0.1)),
     )
 
 
@@ -354,19 +336,16 @@ VARIANTS: dict[str, Callable[..., Any]] = {
     ),
     "standardised": lambda seed, **kw: scaled(StandardScaler(), seed, **kw),
     "quantiles": lambda seed, **kw: scaled(quantiles(seed), seed, **kw),
-    "asinh": lambda seed, **kw: scaled(RobustScale(np.arcsinh), seed, **kw),
     "batch norm": clipped(batch_norm),
     "draws": lambda seed, m, alpha, **kw: bcl(seed, loss=DrawsLoss(m, alpha), **kw),
     "linear output": clipped(linear_output),
     "skip": clipped(Skip),
-    "dropout": clipped(dropout),
     "neighbours": lambda seed, **kw: NeighbourEmbedder(bcl(seed, **kw), both=True),
     "corruption": augmented(FeatureCorruption),
     "corruption by near rows": augmented(NearCorruption),
     "one view": augmented(OneView),
     "random rate": augmented(RandomRate),
     "noise": augmented(lambda: GaussianNoise(0.5)),
-    "corruption and noise": augmented(CorruptionAndNoise),
     "normalised": lambda seed, **kw: make_pipeline(bcl(seed, **kw), Normalizer()),
     "average normalised": lambda seed, **kw: make_pipeline(
         bcl(seed, callbacks=[WeightAverage()], **kw), Normalizer()
