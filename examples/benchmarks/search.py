@@ -71,6 +71,8 @@ ROUNDS: dict[int, tuple[str, list[str]]] = {
             "draws:m=3;alpha=0.97",
             "draws:m=3;alpha=0.99",
             "draws:m=4;alpha=0.99",
+            "draws:rows=True",
+            "draws:m=3;alpha=0.97;rows=True",
             "normalised",
             "average normalised",
             "linear output",

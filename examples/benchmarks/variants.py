@@ -225,12 +225,16 @@ class DrawsLoss(nn.Module):
     Scores of true negatives are the least of m draws with probability `alpha`, else the
     greatest, and those of false negatives the other way round. With more draws, false
     negatives crowd at the top of the ranks, as they do in trained embeddings.
+
+    With `rows`, ranks are those of the similarity between the sums of both views of two
+    rows, which says more of their classes than that between single views.
     """
 
-    def __init__(self, m, alpha, tau_plus=0.1, temperature=0.5):
+    def __init__(self, m=2, alpha=0.9, rows=False, tau_plus=0.1, temperature=0.5):
         super().__init__()
         self.m = m
         self.alpha = alpha
+        self.rows = rows
         self.tau_plus = tau_plus
         self.temperature = temperature
 
@@ -253,7 +257,11 @@ class DrawsLoss(nn.Module):
         scores = (z @ z.T / self.temperature).masked_fill(own, -torch.inf)
         weights = self.weights(np.arange(1, n_unlabelled + 1) / n_unlabelled)
         by_rank = torch.from_numpy(np.log(np.r_[1, 1, weights])).to(scores)
-        places = scores.detach().argsort(dim=1)
+        ranked = scores.detach()
+        if self.rows:
+            both = F.normalize((z1 + z2).detach(), dim=1).repeat(2, 1)
+            ranked = (both @ both.T).masked_fill(own, -torch.inf)
+        places = ranked.argsort(dim=1)
         log_weights = torch.zeros_like(scores, requires_grad=False)
         log_weights.scatter_(1, places, by_rank.expand_as(places))
         return F.softplus((scores + log_weights).logsumexp(dim=1) - positive).mean()
@@ -337,7 +345,7 @@ VARIANTS: dict[str, Callable[..., Any]] = {
     "standardised": lambda seed, **kw: scaled(StandardScaler(), seed, **kw),
     "quantiles": lambda seed, **kw: scaled(quantiles(seed), seed, **kw),
     "batch norm": clipped(batch_norm),
-    "draws": lambda seed, m, alpha, **kw: bcl(seed, loss=DrawsLoss(m, alpha), **kw),
+    "draws": lambda seed, **kw: bcl(seed, loss=DrawsLoss(**kw)),
     "linear output": clipped(linear_output),
     "skip": clipped(Skip),
     "neighbours": lambda seed, **kw: NeighbourEmbedder(bcl(seed, **kw), both=True),
