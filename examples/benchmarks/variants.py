@@ -220,14 +220,20 @@ class Skip(nn.Module):
 
 
 class DrawsLoss(nn.Module):
-    """BCL's loss with the least and the greatest of m draws, where the paper has two.
+    """BCL's loss, debiasing only, with more draws or better ranks.
 
-    Scores of true negatives are the least of m draws with probability `alpha`, else the
-    greatest, and those of false negatives the other way round. With more draws, false
-    negatives crowd at the top of the ranks, as they do in trained embeddings.
-
-    With `rows`, ranks are those of the similarity between the sums of both views of two
-    rows, which says more of their classes than that between single views.
+    Parameters
+    ----------
+    m : int
+        Number of draws. The score of a true negative is the least of them with
+        probability `alpha`, else the greatest, and that of a false negative the other
+        way round. The paper has two; with more, false negatives crowd at the top of the
+        ranks, as they do in trained embeddings.
+    alpha : float
+    rows : bool
+        Whether to rank by the similarity of the sums of both views, which says more of
+        two rows' classes than that of single views.
+    tau_plus, temperature : float
     """
 
     def __init__(self, m=2, alpha=0.9, rows=False, tau_plus=0.1, temperature=0.5):
@@ -251,9 +257,8 @@ class DrawsLoss(nn.Module):
     def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
         z, n_unlabelled = torch.cat([z1, z2]), 2 * len(z1) - 2
         positive = (z1 * z2).sum(dim=1).repeat(2) / self.temperature
-        own = torch.eye(len(z), dtype=torch.bool).logical_or_(
-            torch.eye(len(z), dtype=torch.bool).roll(len(z1), 0)
-        )
+        own = torch.eye(len(z), dtype=torch.bool)
+        own |= own.roll(len(z1), 0)
         scores = (z @ z.T / self.temperature).masked_fill(own, -torch.inf)
         weights = self.weights(np.arange(1, n_unlabelled + 1) / n_unlabelled)
         by_rank = torch.from_numpy(np.log(np.r_[1, 1, weights])).to(scores)
