@@ -117,19 +117,6 @@ class OneView(BaseEstimator):
         return FeatureCorruption(self.rate if self.calls_ % 2 else 0)(x, generator)
 
 
-class RandomRate(BaseEstimator):
-    """Corrupt each row at a rate of its own, uniform up to the double of `rate`."""
-
-    def __init__(self, rate=0.3):
-        self.rate = rate
-
-    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
-        rates = 2 * self.rate * torch.rand(len(x), 1, generator=generator)
-        donors = torch.randint(len(x), x.shape, generator=generator)
-        chosen = torch.rand(x.shape, generator=generator) < rates
-        return torch.where(chosen, x.gather(0, donors), x)
-
-
 class NearCorruption(BaseEstimator):
     """Redraw values from the nearest rows of the batch instead of all of them."""
 
@@ -357,7 +344,6 @@ VARIANTS: dict[str, Callable[..., Any]] = {
     "corruption": augmented(FeatureCorruption),
     "corruption by near rows": augmented(NearCorruption),
     "one view": augmented(OneView),
-    "random rate": augmented(RandomRate),
     "noise": augmented(lambda: GaussianNoise(0.5)),
     "normalised": lambda seed, **kw: make_pipeline(bcl(seed, **kw), Normalizer()),
     "average normalised": lambda seed, **kw: make_pipeline(
