@@ -60,11 +60,16 @@ def check_priors(*, alpha: float, tau_plus: float, beta: float = 0.5) -> None:
             "'alpha' and 'beta' cannot both be 1: the hard true negatives have no "
             f"density then. Got {alpha=!r}, {beta=!r}; choose either below 1."
         )
-    if (2 * alpha - 1) * (1 - 2 * tau_plus) == 1:  # or tau_plus too small to count
+    if _kappa_unlabelled(alpha, tau_plus) == 1:  # tau_plus may be too small to count
         raise ValueError(
-            "'alpha' cannot be 1 with 'tau_plus' 0: the top score has no density "
-            f"then. Got {alpha=!r}, {tau_plus=!r}; choose alpha < 1 or tau_plus > 0."
+            "'alpha' cannot be 1 with 'tau_plus' 0, or below 1e-16: the top score has "
+            f"no density then. Got {alpha=!r}, {tau_plus=!r}; choose alpha < 1 or a "
+            "larger tau_plus."
         )
+
+
+def _kappa_unlabelled(alpha: float, tau_plus: float) -> float:
+    return (2 * alpha - 1) * (1 - 2 * tau_plus)
 
 
 def _check_unit_array(name: str, values: ArrayLike) -> FloatArray:
@@ -106,7 +111,7 @@ def _unlabelled_density(
     p: FloatArray, alpha: float, tau_plus: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return u, 1 - u and f_UN(u) where F_UN(u) = p."""
-    kappa = (2 * alpha - 1) * (1 - 2 * tau_plus)
+    kappa = _kappa_unlabelled(alpha, tau_plus)
     # f_kappa(1 - u) = f_-kappa(u), so 1 - u is a quantile too: no cancellation.
     return (
         _quantile(p, kappa),

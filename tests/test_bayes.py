@@ -184,8 +184,9 @@ def test_invalid_p(bad):
         alpha_from_auc(bad)
 
 
-def test_alpha_one_is_allowed_off_the_corners():
-    weights = importance_weights(p, alpha=1, beta=0.9, tau_plus=0.1)
+@pytest.mark.parametrize("tau_plus", [0.1, 1e-16])
+def test_alpha_one_is_allowed_off_the_corners(tau_plus):
+    weights = importance_weights(p, alpha=1, beta=0.9, tau_plus=tau_plus)
     assert np.isfinite(weights).all()
     assert weights[-1] == 0
 

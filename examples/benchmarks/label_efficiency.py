@@ -3,6 +3,7 @@
     python examples/benchmarks/label_efficiency.py --half tuning
     python examples/benchmarks/label_efficiency.py --half confirmation
     python examples/benchmarks/label_efficiency.py --half tuning confirmation
+    python examples/benchmarks/label_efficiency.py --methods bcl simclr dcl hcl
 
 On each data set, every method sees the same unlabelled training rows (70 %). Then some
 rows are labelled, drawn anew for each draw, and the same probe is fitted on them:
@@ -203,7 +204,7 @@ def run_missing(arguments: argparse.Namespace) -> None:
     )
     is_new = not arguments.output.exists()
     with arguments.output.open("a", newline="") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         if is_new:
             writer.writerow(COLUMNS)
         for rows in tqdm(results, total=len(tasks)):
@@ -312,12 +313,13 @@ def report(results: pd.DataFrame, methods: list[str], title: str, path: Path) ->
     print(f"\n## {title}: accuracy, mean ± standard deviation\n")
     print(table_of_means(results, methods))
     means = results.groupby(["data", "method"])["accuracy"].mean().unstack("method")
+    means = means.dropna()  # data sets that some method has not been run on
     ranks = means.rank(axis=1, ascending=False).mean().sort_values()
     print("\nAverage ranks:", ", ".join(f"{n} {r:.2f}" for n, r in ranks.items()))
     if len(methods) > 2 and len(means) > 1:
         # Whether the methods differ at all, or their ranks are those of a random order.
-        p_value = stats.friedmanchisquare(*means.dropna().to_numpy().T).pvalue
-        print(f"Friedman's test of equal methods: p = {p_value:.3f}")
+        p_value = stats.friedmanchisquare(*means.to_numpy().T).pvalue
+        print(f"Friedman's test of equal methods: p = {p_value:.2g}")
     print(f"\n{table_of_differences(results, methods)}")
     difference = critical_difference(len(ranks), len(means))
     plot_ranks(ranks, methods[0], difference, title, path)
@@ -345,7 +347,8 @@ def main() -> None:
     parts["few"] = results[results["labels"] != "all"]  # the mean over label counts
     for labels, part in parts.items():
         if not part.empty:  # as of data sets that small
-            name = f"ranks_{'_'.join(arguments.half)}_{labels}.png"
+            kind = "ranks" if arguments.methods == list(METHODS) else "ranks_of_some"
+            name = f"{kind}_{'_'.join(arguments.half)}_{labels}.png"
             title = f"{' and '.join(arguments.half)}, {labels} labels"
             path = arguments.output.parent / name
             report(part, arguments.methods, title, path)

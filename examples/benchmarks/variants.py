@@ -244,7 +244,7 @@ class DrawsLoss(nn.Module):
     def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
         z, n_unlabelled = torch.cat([z1, z2]), 2 * len(z1) - 2
         positive = (z1 * z2).sum(dim=1).repeat(2) / self.temperature
-        own = torch.eye(len(z), dtype=torch.bool)
+        own = torch.eye(len(z), dtype=torch.bool, device=z.device)
         own |= own.roll(len(z1), 0)
         scores = (z @ z.T / self.temperature).masked_fill(own, -torch.inf)
         weights = self.weights(np.arange(1, n_unlabelled + 1) / n_unlabelled)
@@ -253,7 +253,7 @@ class DrawsLoss(nn.Module):
         if self.rows:
             both = F.normalize((z1 + z2).detach(), dim=1).repeat(2, 1)
             ranked = (both @ both.T).masked_fill(own, -torch.inf)
-        places = ranked.argsort(dim=1)
+        places = ranked.argsort(dim=1, stable=True)  # both views of a row are tied
         log_weights = torch.zeros_like(scores, requires_grad=False)
         log_weights.scatter_(1, places, by_rank.expand_as(places))
         return F.softplus((scores + log_weights).logsumexp(dim=1) - positive).mean()
