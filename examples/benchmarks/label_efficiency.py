@@ -15,9 +15,9 @@ Accuracy is that on the other 30 %. Methods that are classifiers see the labelle
 so to choose the defaults.
 
 Each result is appended to a CSV file when it is there, so that a run that is stopped
-goes on where it was, and one given a file of results by `--output` only reports what is
-there. Tables and figures compare the first of the methods with the
-others. UMAP needs the extra ``benchmark``.
+goes on where it was, and one whose `--output` has all results only reports them. Tables
+and figures compare the first of the methods with the others. UMAP needs the extra
+``benchmark``.
 """
 
 from __future__ import annotations
