@@ -17,6 +17,7 @@ MOST_CELLS = 4  # along each side of an image
 LEAST_CHANNELS = 16  # of each cell
 CLIP = 3.0  # a scaled feature's largest value
 FAR = 1e6  # where a scaled feature is as good as clipped
+NEGATIVE_SLOPE = 0.1  # of the leaky ReLU
 ROOT_OFFSET = 0.01  # keeps the square root's gradient finite at 0
 
 
@@ -87,10 +88,14 @@ class _RowwiseLinear(nn.Linear):
 
 
 class MLPEncoder(nn.Module):
-    """Multilayer perceptron whose first layer scales the features.
+    """Multilayer perceptron beside a linear map, on scaled features.
 
-    Hidden layers end in a ReLU. The embedding ends in a leaky one, which learns as well
-    and leaves no component dead, so that even two of them tell rows apart.
+    Both are added, and the embedding ends in a leaky ReLU. The last layer of the
+    perceptron starts at zero, so that the encoder starts as a linear map of the features
+    and departs from it as far as the training asks for: where classes are nearly linear
+    in the features, an embedding through random hidden layers says less of them than
+    the features do. The ReLU is leaky since that learns as well and leaves no component
+    dead, so that even two of them tell rows apart.
 
     Parameters
     ----------
@@ -99,7 +104,14 @@ class MLPEncoder(nn.Module):
     n_components : int
         Size of the embedding.
     hidden_layer_sizes : sequence of int, default=(512, 512)
-        Sizes of the hidden layers.
+        Sizes of the hidden layers, each of which ends in a ReLU. Without any, the
+        linear map is all there is.
+
+    References
+    ----------
+    A linear model beside a deep one: Cheng et al. (2016). Wide & Deep Learning for
+    Recommender Systems. arXiv:1606.07792. Residual branches that start at zero: Goyal
+    et al. (2017). Accurate, Large Minibatch SGD. arXiv:1706.02677.
 
     Examples
     --------
@@ -117,19 +129,27 @@ class MLPEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.scale = RobustScale(n_features)
-        sizes = [n_features, *hidden_layer_sizes, n_components]
-        layers: list[nn.Module] = []
-        for size_in, size_out in pairwise(sizes):
-            layers += [_RowwiseLinear(size_in, size_out), nn.ReLU()]
-        self.layers = nn.Sequential(*layers[:-1], nn.LeakyReLU(0.1))
+        self.linear = _RowwiseLinear(n_features, n_components)
+        self.deep: nn.Sequential | None = None
+        if len(hidden_layer_sizes) > 0:
+            layers: list[nn.Module] = []
+            for size_in, size_out in pairwise([n_features, *hidden_layer_sizes]):
+                layers += [_RowwiseLinear(size_in, size_out), nn.ReLU()]
+            last = _RowwiseLinear(hidden_layer_sizes[-1], n_components)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            self.deep = nn.Sequential(*layers, last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(n_rows, n_features)`` to ``(n_rows, n_components)``.
 
         Images are flattened first.
         """
-        embedding: Tensor = self.layers(self.scale(x.flatten(1)))
-        return embedding
+        x = self.scale(x.flatten(1))
+        embedding: Tensor = self.linear(x)
+        if self.deep is not None:
+            embedding = embedding + self.deep(x)
+        return F.leaky_relu(embedding, NEGATIVE_SLOPE)
 
 
 class ConvNetEncoder(nn.Module):

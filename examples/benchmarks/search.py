@@ -58,6 +58,7 @@ ROUNDS: dict[int, tuple[str, list[str]]] = {
         "",
         [
             "oracle",
+            "oracle of ranks",
             "simclr",
             "bcl:tau_plus=0.3;beta=0.3",
             "bcl:tau_plus=0.5;alpha=0.95;beta=0.3",
@@ -67,6 +68,8 @@ ROUNDS: dict[int, tuple[str, list[str]]] = {
             "corruption by near rows",
             "noise",
             "raw appended",
+            "reconstruction:weight=0.1",
+            "reconstruction:weight=1",
             "draws:m=3;alpha=0.97",
             "draws:m=3;alpha=0.99",
             "draws:m=4;alpha=0.99",

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from sklearn_bcl import BCLEmbedder
 from sklearn_bcl.augmentations import FeatureCorruption, GaussianNoise
+from sklearn_bcl.losses import BCLLoss
 
 sys.path.append(str(Path(__file__).parents[1] / "paper"))
 import oracle
@@ -267,18 +268,58 @@ class LabelledViews(BaseEstimator):
         return torch.cat([FeatureCorruption()(x[:, :-1], generator), x[:, -1:]], dim=1)
 
 
-class OracleEmbedder(TransformerMixin, BaseEstimator):
-    """SimCLR that knows all labels in training, and leaves out the false negatives."""
+class RankOracleLoss(nn.Module):
+    """NT-Xent weighted by the true posterior P(true negative | rank).
 
-    def __init__(self, embedder):
+    The posterior is measured on the labels of the batches, so it is what BCL's priors
+    can describe at best: no model of the ranks, and no choice of priors, knows more of
+    a sample from the rank of its similarity.
+    """
+
+    def __init__(self, temperature: float = 0.5, momentum: float = 0.95) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.momentum = momentum
+        self.posterior: Tensor | None = None  # by rank, of the most ranks so far
+
+    def measure(self, different: Tensor) -> Tensor:
+        """Return the posterior by rank, after a batch whose samples are sorted."""
+        measured = different.float().mean(dim=0)
+        n_ranks, old = len(measured), self.posterior
+        if old is not None:
+            old = F.interpolate(old[None, None], n_ranks, mode="linear")[0, 0]
+            measured = self.momentum * old + (1 - self.momentum) * measured
+        if self.posterior is None or n_ranks >= len(self.posterior):
+            self.posterior = measured
+        padded = F.pad(measured[None, None], (4, 4), mode="replicate")
+        return F.avg_pool1d(padded, 9, stride=1)[0, 0].clamp(min=1e-3)
+
+    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
+        z, labels = torch.cat([z1, z2]), oracle.BATCH["labels"].repeat(2)
+        positive = (z1 * z2).sum(dim=1).repeat(2) / self.temperature
+        own = torch.eye(len(z), dtype=torch.bool)
+        own |= own.roll(len(z1), 0)
+        scores = (z @ z.T / self.temperature).masked_fill(own, -torch.inf)
+        places = scores.detach().argsort(dim=1)[:, 2:]  # without the anchor's own views
+        posterior = self.measure(labels[:, None] != labels[places])
+        log_weights = (posterior / posterior.mean()).log().expand_as(places)
+        log_weights = torch.zeros_like(scores).scatter(1, places, log_weights)
+        return F.softplus((scores + log_weights).logsumexp(dim=1) - positive).mean()
+
+
+class OracleEmbedder(TransformerMixin, BaseEstimator):
+    """An embedder with a loss that knows all labels in training."""
+
+    def __init__(self, embedder, loss):
         self.embedder = embedder
+        self.loss = loss
 
     def fit(self, X, y):
         self.scaler_ = RobustScale(smooth_clip).fit(X)
         self.embedder_ = clone(self.embedder).set_params(
             encoder=partial(WithoutLastColumn, X.shape[1]),
             augmentation=LabelledViews(),
-            loss=oracle.OracleLoss(temperature=0.5),
+            loss=self.loss,
         )
         oracle.BATCH["labels"] = torch.arange(2.0)  # the embedder first tries two rows
         self.embedder_.fit(np.column_stack([self.scaler_.transform(X), y]))
@@ -296,6 +337,73 @@ class WithoutLastColumn(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.encoder(x[:, :-1])
+
+
+class ReconstructionLoss(nn.Module):
+    """BCL's loss, and the squared error of rows decoded from their views' embeddings.
+
+    Denoising beside contrast, as in SAINT (Somepalli et al. 2021, arXiv:2106.01342).
+    `RowsNoted` and `EmbeddingNoted` leave it the batch, no way for which leads through
+    the projections.
+    """
+
+    def __init__(self, n_features: int, weight: float) -> None:
+        super().__init__()
+        self.contrast = BCLLoss(temperature=0.5, tau_plus=0.1, alpha=0.9, beta=0.5)
+        self.decoder = nn.Linear(256, n_features)
+        self.weight = weight
+
+    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
+        rows = oracle.BATCH["rows"].repeat(2, 1)
+        decoded = self.decoder(oracle.BATCH["embedding"])
+        return self.contrast(z1, z2) + self.weight * F.mse_loss(decoded, rows)
+
+
+class RowsNoted(BaseEstimator):
+    """Corrupted features, whose rows the loss finds."""
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        oracle.BATCH["rows"] = x
+        return FeatureCorruption()(x, generator)
+
+
+class EmbeddingNoted(nn.Module):
+    """The default encoder without its scaling, whose output the loss finds."""
+
+    def __init__(self, n_features):
+        super().__init__()
+        self.encoder = mlp(n_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        oracle.BATCH["embedding"] = self.encoder(x)
+        return oracle.BATCH["embedding"]
+
+
+class ReconstructionEmbedder(TransformerMixin, BaseEstimator):
+    """An embedder of scaled rows that also learns to reconstruct them."""
+
+    def __init__(self, embedder, weight):
+        self.embedder = embedder
+        self.weight = weight
+
+    def fit(self, X, y=None):
+        n_features = X.shape[1]
+        # The embedder first tries the loss, as if on two rows.
+        oracle.BATCH["rows"] = torch.zeros(2, n_features)
+        oracle.BATCH["embedding"] = torch.zeros(4, 256)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.embedder.random_state)
+            loss = ReconstructionLoss(n_features, self.weight)
+        self.embedder_ = clone(self.embedder).set_params(
+            encoder=partial(EmbeddingNoted, n_features),
+            augmentation=RowsNoted(),
+            loss=loss,
+        )
+        self.embedder_.fit(X)
+        return self
+
+    def transform(self, X):
+        return self.embedder_.transform(X)
 
 
 def bcl(seed: int, **settings: Any) -> BCLEmbedder:
@@ -330,7 +438,8 @@ def augmented(make: Callable[..., Any]) -> Callable[..., BaseEstimator]:
 
 
 VARIANTS: dict[str, Callable[..., Any]] = {
-    "oracle": lambda seed, **kw: OracleEmbedder(bcl(seed, **kw)),
+    "oracle": lambda seed: OracleEmbedder(bcl(seed), oracle.OracleLoss(0.5)),
+    "oracle of ranks": lambda seed: OracleEmbedder(bcl(seed), RankOracleLoss()),
     "raw appended": lambda seed, **kw: FeatureUnion(
         [("raw", StandardScaler()), ("bcl", bcl(seed, **kw))]
     ),
@@ -344,6 +453,9 @@ VARIANTS: dict[str, Callable[..., Any]] = {
     "corruption": augmented(FeatureCorruption),
     "corruption by near rows": augmented(NearCorruption),
     "one view": augmented(OneView),
+    "reconstruction": lambda seed, weight, **kw: make_pipeline(
+        RobustScale(smooth_clip), ReconstructionEmbedder(bcl(seed, **kw), weight)
+    ),
     "noise": augmented(lambda: GaussianNoise(0.5)),
     "normalised": lambda seed, **kw: make_pipeline(bcl(seed, **kw), Normalizer()),
     "average normalised": lambda seed, **kw: make_pipeline(
