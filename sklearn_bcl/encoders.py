@@ -90,12 +90,12 @@ class _RowwiseLinear(nn.Linear):
 class MLPEncoder(nn.Module):
     """Multilayer perceptron beside a linear map, on scaled features.
 
-    Both are added, and the embedding ends in a leaky ReLU. The last layer of the
-    perceptron starts at zero, so that the encoder starts as a linear map of the features
-    and departs from it as far as the training asks for: where classes are nearly linear
-    in the features, an embedding through random hidden layers says less of them than
-    the features do. The ReLU is leaky since that learns as well and leaves no component
-    dead, so that even two of them tell rows apart.
+    Both are added, and the embedding ends in a leaky ReLU, which learns as well as an
+    ordinary one and leaves no component dead, so that even two of them tell rows apart.
+    The last layer of the perceptron starts at zero. So the encoder starts as a linear
+    map of the features and departs from it as far as the training asks for: where
+    classes are nearly linear in the features, an embedding through random hidden layers
+    says less of them than the features do.
 
     Parameters
     ----------

@@ -28,11 +28,31 @@ def test_robust_scale_of_extreme_values():
 def test_mlp_layers():
     encoder = MLPEncoder(4, 3, hidden_layer_sizes=(8, 6))
     linear = [m for m in encoder.modules() if isinstance(m, nn.Linear)]
-    assert [m.out_features for m in linear] == [8, 6, 3]
+    assert [m.out_features for m in linear] == [3, 8, 6, 3]
     embedding = encoder(torch.randn(10, 4))
     assert embedding.shape == (10, 3)
     assert (embedding != 0).all()
 
 
+def test_mlp_starts_as_a_linear_map_and_learns_to_be_more():
+    encoder = MLPEncoder(4, 3, hidden_layer_sizes=(8, 6))
+    optimizer = torch.optim.Adam(encoder.parameters(), lr=0.1)
+    x = torch.randn(10, 4)
+    linear = nn.functional.leaky_relu(encoder.linear(encoder.scale(x)), 0.1)
+    assert torch.equal(encoder(x), linear)
+    before = [parameter.clone() for parameter in encoder.parameters()]
+    for _ in range(2):  # the hidden layers are idle while the last is zero
+        optimizer.zero_grad()
+        encoder(x).square().sum().backward()
+        optimizer.step()
+    for parameter, old in zip(encoder.parameters(), before, strict=True):
+        assert not torch.equal(parameter, old)
+
+
 def test_mlp_without_hidden_layers():
-    assert MLPEncoder(4, 3, hidden_layer_sizes=())(torch.zeros(2, 4)).shape == (2, 3)
+    encoder = MLPEncoder(4, 3, hidden_layer_sizes=())
+    assert encoder(torch.zeros(2, 4)).shape == (2, 3)
+    assert [name for name, _ in encoder.named_parameters()] == [
+        "linear.weight",
+        "linear.bias",
+    ]

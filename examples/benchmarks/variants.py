@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from sklearn_bcl import BCLEmbedder
 from sklearn_bcl.augmentations import FeatureCorruption, GaussianNoise
+from sklearn_bcl.encoders import MLPEncoder
 from sklearn_bcl.losses import BCLLoss
 
 sys.path.append(str(Path(__file__).parents[1] / "paper"))
@@ -171,7 +172,14 @@ class OwnEncoder(TransformerMixin, BaseEstimator):
 
 
 def mlp(n_features: int) -> nn.Module:
-    """Return the default encoder without its scaling."""
+    """Return the default encoder, which scales nothing unless it is told how."""
+    encoder = MLPEncoder(n_features, 256)
+    encoder.scale = nn.Identity()
+    return nn.Sequential(encoder)  # none that the embedder would set the scales of
+
+
+def perceptron(n_features: int) -> nn.Module:
+    """Return the default encoder of rounds 1 and 2, without the linear map."""
     return nn.Sequential(
         *(nn.Linear(n_features, 512), nn.ReLU()),
         *(nn.Linear(512, 512), nn.ReLU()),
@@ -188,12 +196,12 @@ def batch_norm(n_features: int) -> nn.Module:
 
 
 def linear_output(n_features: int) -> nn.Module:
-    """Return the default encoder without its scaling and its last activation."""
-    return mlp(n_features)[:-1]
+    """Return the perceptron without its last activation."""
+    return perceptron(n_features)[:-1]
 
 
 class Skip(nn.Module):
-    """The default encoder, whose last layer sees the features, too."""
+    """The perceptron, whose last layer sees the features, too."""
 
     def __init__(self, n_features):
         super().__init__()
@@ -368,7 +376,7 @@ class RowsNoted(BaseEstimator):
 
 
 class EmbeddingNoted(nn.Module):
-    """The default encoder without its scaling, whose output the loss finds."""
+    """The default encoder, whose output the loss finds."""
 
     def __init__(self, n_features):
         super().__init__()
@@ -447,6 +455,7 @@ VARIANTS: dict[str, Callable[..., Any]] = {
     "quantiles": lambda seed, **kw: scaled(quantiles(seed), seed, **kw),
     "batch norm": clipped(batch_norm),
     "draws": lambda seed, **kw: bcl(seed, loss=DrawsLoss(**kw)),
+    "perceptron": clipped(perceptron),
     "linear output": clipped(linear_output),
     "skip": clipped(Skip),
     "neighbours": lambda seed, **kw: NeighbourEmbedder(bcl(seed, **kw), both=True),
