@@ -77,15 +77,16 @@ class BCLEmbedder(
     encoder : {"auto", "mlp", "convnet", "resnet18", "resnet50"}, torch.nn.Module \\
             or callable, default="auto"
         Network from rows to embeddings. "auto" is "mlp" for tables and "convnet" for
-        images. "mlp" scales the features by medians and quartiles of the training data
-        and clips outliers smoothly, so they need no scaling. "convnet" is small and
-        fast on a CPU. The ResNets are torchvision's (extra ``vision``) with a 3x3 stem
-        for small images, and have 512 and 2048 components. A module is copied and may
-        be pretrained; a class or a function without arguments makes a new one. It maps
-        float32 rows of shape ``(n, n_features)``, as they are given, or images of shape
+        images. "mlp" is a perceptron beside a linear map, and scales the features by
+        medians and quartiles of the training data and clips outliers smoothly, so they
+        need no scaling. "convnet" is small and fast on a CPU. The ResNets are
+        torchvision's (extra ``vision``) with a 3x3 stem for small images, and have 512
+        and 2048 components. A module is copied and may be pretrained; a class or a
+        function without arguments makes a new one. It maps float32 rows of shape
+        ``(n, n_features)``, as they are given, or images of shape
         ``(n, channels, height, width)`` to ``(n, size)``.
     hidden_layer_sizes : array-like of int, default=(512, 512)
-        Sizes of the hidden layers of the "mlp" encoder.
+        Sizes of the hidden layers of the "mlp" encoder; none leave its linear map.
     projection_size : int, default=128
         Size of the projections that the loss compares. They are the output of a head
         that only training uses.
