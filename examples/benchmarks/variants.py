@@ -172,7 +172,7 @@ class OwnEncoder(TransformerMixin, BaseEstimator):
 
 
 def mlp(n_features: int) -> nn.Module:
-    """Return the default encoder, which scales nothing unless it is told how."""
+    """Return the default encoder without its scaling."""
     encoder = MLPEncoder(n_features, 256)
     encoder.scale = nn.Identity()
     return nn.Sequential(encoder)  # none that the embedder would set the scales of
