@@ -343,7 +343,11 @@ def main() -> None:
     run_missing(arguments)
     results = read(arguments.output)
     chosen = results["half"].isin(arguments.half)
-    results = results[chosen & results["method"].isin(arguments.methods)]
+    chosen &= results["method"].isin(arguments.methods)
+    chosen &= results["seed"] < arguments.seeds  # some methods have more
+    if arguments.data:
+        chosen &= results["data"].isin(arguments.data)
+    results = results[chosen]
     parts = {labels: results[results["labels"] == labels] for labels in LABEL_COUNTS}
     parts["few"] = results[results["labels"] != "all"]  # the mean over label counts
     for labels, part in parts.items():

@@ -87,16 +87,15 @@ ROUNDS: dict[int, tuple[str, list[str]]] = {
     3: (
         "",
         [
-            "perceptron",
-            "oracle",
-            "oracle of ranks",
-            "simclr",
-            "reconstruction:weight=0.1",
-            "reconstruction:weight=1",
-            "average",
-            "average normalised",
             "bcl:beta=0.3",
+            "bcl:tau_plus=0.2",
+            "average normalised",
+            "average",
+            "oracle of ranks",
+            "oracle",
             "bcl:weight_decay=0.001",
+            "reconstruction:weight=1",
+            "reconstruction:weight=0.1",
         ],
     ),
 }
