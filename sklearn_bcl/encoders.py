@@ -93,9 +93,7 @@ class MLPEncoder(nn.Module):
     Both are added, and the embedding ends in a leaky ReLU, which learns as well as an
     ordinary one and leaves no component dead, so that even two of them tell rows apart.
     The last layer of the perceptron starts at zero. So the encoder starts as a linear
-    map of the features and departs from it as far as the training asks for. Where
-    classes are nearly linear in the features, an embedding through hidden layers alone
-    can say less of them than the features do.
+    map of the features and departs from it as far as the training asks for.
 
     Parameters
     ----------

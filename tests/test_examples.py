@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_bcl.losses import BCLLoss, ntxent_loss
+from sklearn_bcl.losses import ntxent_loss
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -135,23 +135,3 @@ def test_oracle(tiny_images, monkeypatch, capsys):
     oracle.BATCH["labels"] = torch.zeros(6)
     oracle.BATCH["labels"][0] = 1
     assert oracle.OracleLoss(0.5)(*z).isfinite()
-
-
-def test_losses_of_the_search(monkeypatch):
-    monkeypatch.syspath_prepend(EXAMPLES / "benchmarks")
-    variants = importlib.import_module("variants")
-    batch = variants.oracle.BATCH
-    z = torch.nn.functional.normalize(torch.randn(12, 4), dim=1).chunk(2)
-    # Without false negatives in the batch, the oracle of ranks is NT-Xent, too.
-    batch["labels"] = torch.arange(6.0)
-    ntxent = ntxent_loss(*z, temperature=0.5)
-    assert torch.isclose(variants.RankOracleLoss()(*z), ntxent)
-    batch["labels"] = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0, 2.0])
-    loss = variants.RankOracleLoss()
-    assert loss(*z).isfinite()
-    # 2 + 6 + 0 of the 30 ordered pairs of rows share a class.
-    assert torch.isclose(loss.posterior.mean(), torch.tensor(22 / 30))
-    bcl = BCLLoss(temperature=0.5, tau_plus=0.1, alpha=0.9, beta=0.5)(*z)
-    assert torch.isclose(variants.DrawsLoss()(*z), bcl, rtol=1e-4)
-    batch["rows"], batch["embedding"] = torch.zeros(6, 3), torch.zeros(12, 256)
-    assert torch.isclose(variants.ReconstructionLoss(3, weight=0)(*z), bcl)

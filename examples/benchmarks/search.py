@@ -94,8 +94,6 @@ ROUNDS: dict[int, tuple[str, list[str]]] = {
             "oracle of ranks",
             "oracle",
             "bcl:weight_decay=0.001",
-            "reconstruction:weight=1",
-            "reconstruction:weight=0.1",
         ],
     ),
 }

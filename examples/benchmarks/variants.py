@@ -24,17 +24,13 @@ from torch.nn import functional as F
 from sklearn_bcl import BCLEmbedder
 from sklearn_bcl.augmentations import FeatureCorruption, GaussianNoise
 from sklearn_bcl.encoders import MLPEncoder
-from sklearn_bcl.losses import BCLLoss
 
 sys.path.append(str(Path(__file__).parents[1] / "paper"))
 import oracle
 
 
-class RobustScale(TransformerMixin, BaseEstimator):
-    """The scaling of the default, and another function after it."""
-
-    def __init__(self, squash):
-        self.squash = squash
+class ClippedScale(TransformerMixin, BaseEstimator):
+    """The scaling and the smooth clip of the default encoder, as a transformer."""
 
     def fit(self, X, y=None):
         low, self.center_, high = np.quantile(X, [0.25, 0.5, 0.75], axis=0)
@@ -44,11 +40,8 @@ class RobustScale(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        return self.squash((X - self.center_) / self.scale_)
-
-
-def smooth_clip(z: np.ndarray) -> np.ndarray:
-    return z / np.sqrt(1 + (z / 3) ** 2)
+        z = (X - self.center_) / self.scale_
+        return z / np.sqrt(1 + (z / 3) ** 2)
 
 
 class NeighbourViews(BaseEstimator):
@@ -74,7 +67,7 @@ class NeighbourViews(BaseEstimator):
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
         if not hasattr(self, "rows_"):
             self.rows_ = torch.as_tensor(np.asarray(self.X, dtype=np.float32))
-            self.scaler_ = RobustScale(smooth_clip).fit(self.X)
+            self.scaler_ = ClippedScale().fit(self.X)
             self.scaled_ = torch.from_numpy(self.scaler_.transform(self.X))
             self.calls_ = 0
         self.calls_ += 1
@@ -279,9 +272,9 @@ class LabelledViews(BaseEstimator):
 class RankOracleLoss(nn.Module):
     """NT-Xent weighted by the true posterior P(true negative | rank).
 
-    The posterior is measured on the labels of the batches, so it is what BCL's priors
-    can describe at best: no model of the ranks, and no choice of priors, knows more of
-    a sample from the rank of its similarity.
+    The posterior is measured on the labels of the batches, as a moving average over
+    them, smoothed over nine ranks. It is what BCL's posterior would be if its priors
+    and its model of the ranks were right; other weights may still train better.
     """
 
     def __init__(self, temperature: float = 0.5, momentum: float = 0.95) -> None:
@@ -323,7 +316,7 @@ class OracleEmbedder(TransformerMixin, BaseEstimator):
         self.loss = loss
 
     def fit(self, X, y):
-        self.scaler_ = RobustScale(smooth_clip).fit(X)
+        self.scaler_ = ClippedScale().fit(X)
         self.embedder_ = clone(self.embedder).set_params(
             encoder=partial(WithoutLastColumn, X.shape[1]),
             augmentation=LabelledViews(),
@@ -347,71 +340,26 @@ class WithoutLastColumn(nn.Module):
         return self.encoder(x[:, :-1])
 
 
-class ReconstructionLoss(nn.Module):
-    """BCL's loss, and the squared error of rows decoded from their views' embeddings.
+class Untrained(TransformerMixin, BaseEstimator):
+    """A perceptron with random weights, to tell what training adds.
 
-    Denoising beside contrast, as in SAINT (Somepalli et al. 2021, arXiv:2106.01342).
-    `RowsNoted` and `EmbeddingNoted` leave it the batch, no way for which leads through
-    the projections.
+    The default encoder is a random linear map as long as it is untrained.
     """
 
-    def __init__(self, n_features: int, weight: float) -> None:
-        super().__init__()
-        self.contrast = BCLLoss(temperature=0.5, tau_plus=0.1, alpha=0.9, beta=0.5)
-        self.decoder = nn.Linear(256, n_features)
-        self.weight = weight
-
-    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
-        rows = oracle.BATCH["rows"].repeat(2, 1)
-        decoded = self.decoder(oracle.BATCH["embedding"])
-        return self.contrast(z1, z2) + self.weight * F.mse_loss(decoded, rows)
-
-
-class RowsNoted(BaseEstimator):
-    """Corrupted features, whose rows the loss finds."""
-
-    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
-        oracle.BATCH["rows"] = x
-        return FeatureCorruption()(x, generator)
-
-
-class EmbeddingNoted(nn.Module):
-    """The default encoder, whose output the loss finds."""
-
-    def __init__(self, n_features):
-        super().__init__()
-        self.encoder = mlp(n_features)
-
-    def forward(self, x: Tensor) -> Tensor:
-        oracle.BATCH["embedding"] = self.encoder(x)
-        return oracle.BATCH["embedding"]
-
-
-class ReconstructionEmbedder(TransformerMixin, BaseEstimator):
-    """An embedder of scaled rows that also learns to reconstruct them."""
-
-    def __init__(self, embedder, weight):
-        self.embedder = embedder
-        self.weight = weight
+    def __init__(self, seed):
+        self.seed = seed
 
     def fit(self, X, y=None):
-        n_features = X.shape[1]
-        # The embedder first tries the loss, as if on two rows.
-        oracle.BATCH["rows"] = torch.zeros(2, n_features)
-        oracle.BATCH["embedding"] = torch.zeros(4, 256)
+        self.scaler_ = ClippedScale().fit(X)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.embedder.random_state)
-            loss = ReconstructionLoss(n_features, self.weight)
-        self.embedder_ = clone(self.embedder).set_params(
-            encoder=partial(EmbeddingNoted, n_features),
-            augmentation=RowsNoted(),
-            loss=loss,
-        )
-        self.embedder_.fit(X)
+            torch.manual_seed(self.seed)
+            self.encoder_ = perceptron(X.shape[1]).eval()
         return self
 
     def transform(self, X):
-        return self.embedder_.transform(X)
+        rows = torch.from_numpy(self.scaler_.transform(X).astype(np.float32))
+        with torch.no_grad():
+            return self.encoder_(rows).numpy()
 
 
 def bcl(seed: int, **settings: Any) -> BCLEmbedder:
@@ -432,7 +380,7 @@ def quantiles(seed: int) -> QuantileTransformer:
 
 
 def clipped(make: Callable[[int], nn.Module]) -> Callable[..., BaseEstimator]:
-    return lambda seed, **kw: scaled(RobustScale(smooth_clip), seed, make, **kw)
+    return lambda seed, **kw: scaled(ClippedScale(), seed, make, **kw)
 
 
 def augmented(make: Callable[..., Any]) -> Callable[..., BaseEstimator]:
@@ -456,15 +404,14 @@ VARIANTS: dict[str, Callable[..., Any]] = {
     "batch norm": clipped(batch_norm),
     "draws": lambda seed, **kw: bcl(seed, loss=DrawsLoss(**kw)),
     "perceptron": clipped(perceptron),
+    "clipped": lambda seed: ClippedScale(),
+    "untrained": lambda seed: Untrained(seed),
     "linear output": clipped(linear_output),
     "skip": clipped(Skip),
     "neighbours": lambda seed, **kw: NeighbourEmbedder(bcl(seed, **kw), both=True),
     "corruption": augmented(FeatureCorruption),
     "corruption by near rows": augmented(NearCorruption),
     "one view": augmented(OneView),
-    "reconstruction": lambda seed, weight, **kw: make_pipeline(
-        RobustScale(smooth_clip), ReconstructionEmbedder(bcl(seed, **kw), weight)
-    ),
     "noise": augmented(lambda: GaussianNoise(0.5)),
     "normalised": lambda seed, **kw: make_pipeline(bcl(seed, **kw), Normalizer()),
     "average normalised": lambda seed, **kw: make_pipeline(
