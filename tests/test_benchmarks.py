@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
-from sklearn_bcl.losses import BCLLoss, ntxent_loss
+from sklearn_bcl import BCLEmbedder
+from sklearn_bcl.losses import BCLLoss, debiased_loss, ntxent_loss
 
 BENCHMARKS = Path(__file__).parents[1] / "examples" / "benchmarks"
 
@@ -25,6 +26,12 @@ def study(monkeypatch):
 def variants(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     return importlib.import_module("variants")
+
+
+@pytest.fixture
+def rank_losses(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("rank_losses")
 
 
 def results_of(labels, methods):
@@ -99,10 +106,10 @@ def test_self_training_labels_rows(study):
     assert (model.model_.transduction_ != -1).sum() > 60  # more than are known
 
 
-def test_oracle_of_ranks_by_loops(variants):
+def test_oracle_of_ranks_by_loops(rank_losses):
     z = torch.nn.functional.normalize(torch.randn(12, 4), dim=1)
     labels = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0, 2.0])
-    variants.oracle.BATCH["labels"] = labels
+    rank_losses.oracle.BATCH["labels"] = labels
     orders, different = [], []
     for i in range(12):
         others = [j for j in range(12) if j % 6 != i % 6]
@@ -121,18 +128,183 @@ def test_oracle_of_ranks_by_loops(variants):
             for w, j in zip(weights, order, strict=True)
         ]
         losses.append(torch.log(1 + sum(terms) / positive))
-    loss = variants.RankOracleLoss()(z[:6], z[6:])
+    loss = rank_losses.RankOracleLoss()(z[:6], z[6:])
     assert torch.isclose(loss, torch.stack(losses).mean(), rtol=1e-4)
     # Without false negatives it is NT-Xent.
-    variants.oracle.BATCH["labels"] = torch.arange(6.0)
+    rank_losses.oracle.BATCH["labels"] = torch.arange(6.0)
     ntxent = ntxent_loss(z[:6], z[6:], temperature=0.5)
-    assert torch.isclose(variants.RankOracleLoss()(z[:6], z[6:]), ntxent)
+    assert torch.isclose(rank_losses.RankOracleLoss()(z[:6], z[6:]), ntxent)
 
 
-def test_loss_of_draws(variants):
+def test_loss_of_draws(rank_losses):
     z = torch.nn.functional.normalize(torch.randn(12, 4), dim=1).chunk(2)
     bcl = BCLLoss(temperature=0.5, tau_plus=0.1, alpha=0.9, beta=0.5)(*z)
-    assert torch.isclose(variants.DrawsLoss()(*z), bcl, rtol=1e-4)
-    weights = variants.DrawsLoss(m=3, alpha=0.97).weights(np.linspace(0, 1, 10_001))
+    assert torch.isclose(rank_losses.DrawsLoss()(*z), bcl, rtol=1e-4)
+    weights = rank_losses.DrawsLoss(m=3, alpha=0.97).weights(np.linspace(0, 1, 10_001))
     assert weights.mean() == pytest.approx(1, abs=1e-3)
     assert (np.diff(weights) < 0).all()
+
+
+def test_losses_of_ranks_are_those_of_the_library(rank_losses):
+    z = torch.nn.functional.normalize(torch.randn(12, 4), dim=1).chunk(2)
+    ntxent = ntxent_loss(*z, temperature=0.5)
+    weights = rank_losses.DrawsLoss(mid_ranks=True).weights(
+        (np.arange(1e4) + 0.5) / 1e4
+    )
+    assert weights.mean() == pytest.approx(1, abs=1e-6)
+    # Without weights by ranks, what is subtracted is that of the debiased loss.
+    dcl = debiased_loss(*z, temperature=0.5, tau_plus=0.1)
+    assert torch.isclose(rank_losses.DrawsLoss(alpha=0.5, subtracted=1.0)(*z), dcl)
+    # Clusters of one row each and two rows: priors of 1/6 and 2/6.
+    shares = rank_losses.SharesLoss(n_clusters=5).shares(*z)
+    assert sorted(shares.tolist()) == pytest.approx([1 / 6] * 4 + [2 / 6] * 2)
+    rank_losses.oracle.BATCH["labels"] = torch.arange(6.0)
+    bcl = BCLLoss(temperature=0.5, tau_plus=1 / 6, alpha=0.9, beta=0.5)(*z)
+    assert torch.isclose(rank_losses.SharesLoss()(*z), bcl, rtol=1e-4)
+    assert torch.isclose(rank_losses.NearOracleLoss(share=1.0)(*z), ntxent)
+    rank_losses.oracle.BATCH["labels"] = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0, 2.0])
+    oracle = rank_losses.oracle.OracleLoss(0.5)(*z)
+    assert torch.isclose(rank_losses.NearOracleLoss(share=1.0)(*z), oracle)
+    assert not torch.isclose(rank_losses.NearOracleLoss(share=0.1)(*z), oracle)
+
+
+def test_positives_that_are_trusted(rank_losses):
+    torch.manual_seed(0)
+    z1, z2 = torch.nn.functional.normalize(torch.randn(64, 4), dim=1).chunk(2)
+    z2[:16] = z1[:16]  # the others' positives are anywhere
+    plain, sure = rank_losses.DrawsLoss(), rank_losses.DrawsLoss(trusted=1.0)
+    assert torch.isclose(sure(z1, z2), plain(z1, z2))
+    # Equal views have the least loss, and the greatest weights.
+    losses = [rank_losses.DrawsLoss(trusted=t)(z1, z2) for t in (0.8, 0.5, 0.2)]
+    assert plain(z1, z2) > losses[0] > losses[1] > losses[2]
+
+
+def test_ranks_by_clean_rows(rank_losses):
+    rng = np.random.default_rng(0)
+    loss = rank_losses.DrawsLoss(rows="clean")
+    X = rng.normal(size=(40, 3))
+    rank_losses.CLEAN.clear()
+    BCLEmbedder(
+        loss=loss, callbacks=[rank_losses.CleanRows()], max_epochs=1, batch_size=40
+    ).fit(X)
+    assert rank_losses.CLEAN["z"].shape == (40, 128)
+    # Ranks, and so weights, are those of the clean rows, whatever the views are.
+    z = torch.nn.functional.normalize(torch.randn(80, 4), dim=1).chunk(2)
+    before = loss(*z)
+    rank_losses.CLEAN["z"] = rank_losses.CLEAN["z"].flip(0)
+    assert not torch.isclose(loss(*z), before)
+
+
+def test_views_of_swaps_and_clusters(variants):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.arange(40.0)[:, None].expand(40, 6)
+    swapped = variants.RowSwap(rate=0.5)(x, generator)
+    for row, own in zip(swapped, x, strict=True):
+        assert len(set(row.tolist()) - {own[0].item()}) <= 1  # of one other row
+    assert (swapped != x).any()
+    rows = np.r_[np.zeros((50, 3)), np.full((50, 3), 9)]
+    rows += np.random.default_rng(0).normal(scale=0.1, size=rows.shape)
+    clusters = variants.KMeans(2, random_state=0).fit(rows)
+    view = variants.ClusterCorruption(clusters)(
+        torch.from_numpy(rows).float(), generator
+    )
+    assert ((view > 4).numpy() == (rows > 4)).all()  # none from the other cluster
+    assert (view.numpy() != rows.astype(np.float32)).any()
+
+
+def test_one_cycle_ends_with_the_epochs(variants):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    embedder = BCLEmbedder(callbacks=[variants.OneCycle()], max_epochs=10)
+    rates = embedder.fit(X).net_.history[:, "event_lr"]
+    assert max(rates) == pytest.approx(3e-3, rel=0.05)
+    assert np.argmax(rates) in (2, 3)
+    assert rates[-1] < 2e-4
+
+
+def test_clipped_scale_is_that_of_the_encoder(variants):
+    rng = np.random.default_rng(0)
+    X = rng.standard_t(2, size=(101, 4)) * [1, 100, 0.01, 1]
+    X[:, 3] = rng.random(101) < 0.1  # its quartiles are equal
+    X[:, 0] += 7
+    embedder = BCLEmbedder(max_epochs=1).fit(X)
+    with torch.no_grad():
+        scaled = embedder.encoder_.scale(torch.from_numpy(X).float())
+    own = variants.ClippedScale().fit(X).transform(X)
+    assert np.allclose(own, scaled.numpy(), atol=1e-4)
+
+
+def test_settings_in_a_name(study):
+    method = study.make_method('bcl:beta=0.9;hidden_layer_sizes=[8];loss="dcl"', 3)
+    assert method.get_params()["beta"] == 0.9
+    assert method.hidden_layer_sizes == [8]
+    assert (method.loss, method.random_state) == ("dcl", 3)
+    assert study.make_method("simclr", 0).loss == "simclr"
+    with pytest.raises(KeyError):
+        study.make_method("unknown", 0)
+
+
+def test_probe_chooses_c_where_it_can(study):
+    assert study.probe(np.array([0, 0, 1, 1])).cv.n_splits == 2
+    assert study.probe(np.repeat([0, 1], 20)).cv.n_splits == 5
+    fixed = study.probe(np.array([0, 0, 1]))
+    assert fixed.named_steps["logisticregression"].C == 0.1
+
+
+def test_labels_are_drawn_of_every_class(study):
+    y = np.repeat([0, 1, 2], [60, 30, 10])
+    for draw in range(5):
+        assert set(y[study.draw_labels(y, 20, draw)]) == {0, 1, 2}
+    known = study.partly(y, 20, 0)
+    assert (known != -1).sum() == 20
+    assert (known[known != -1] == y[known != -1]).all()
+    assert len(study.draw_labels(y, len(y), 0)) == len(y)
+
+
+def test_runs_resume(study, tmp_path, monkeypatch):
+    def two_classes(seed):
+        rng = np.random.default_rng(seed)
+        y = np.arange(100) % 2
+        return rng.normal(size=(100, 3)) + 3 * y[:, None], y
+
+    monkeypatch.setitem(study.HALVES, "tuning", {"classes": two_classes})
+    path = tmp_path / "results.csv"
+    command = ["label_efficiency.py", "--seeds", "2", "--draws", "3", "--jobs", "1"]
+    command += ["--labels", "20", "200", "all", "--output", str(path), "--methods"]
+
+    def results_after(*methods):
+        monkeypatch.setattr(sys, "argv", [*command, *methods])
+        study.main()
+        return study.read(path)
+
+    raw = results_after("raw")
+    # Of each split, three draws of 20 labels and one of all; there are no 200.
+    assert raw.groupby(["seed", "labels"]).size().to_dict() == {
+        (seed, labels): n
+        for seed in (0, 1)
+        for labels, n in {"20": 3, "all": 1}.items()
+    }
+    assert raw["accuracy"].min() > 0.9
+    both = results_after("raw", "random forest")
+    assert both.iloc[: len(raw)].equals(raw)
+    assert (both["method"] == "random forest").sum() == len(raw)
+
+
+def test_search_counts_data_sets(study, monkeypatch, capsys):
+    search = importlib.import_module("search")
+    gains = {
+        "digits": (0.01, 0.03),
+        "wine": (0.02, 0.02),
+        "categories, 5": (0.05, 0.03),
+    }
+    rows = [
+        (3, variant, data, seed, labels, 0.5 + gain * (variant != "bcl"), "v1")
+        for variant in ("bcl", "average")
+        for data, of_seeds in gains.items()
+        for seed, gain in enumerate(of_seeds)
+        for labels in search.LABELS
+    ]
+    search.report(pd.DataFrame(rows, columns=search.COLUMNS))
+    # The means of data sets are 2, 2 and 4 points.
+    cell = "+2.7 (-0.2 to +5.5)"
+    assert f"| average | {cell} | {cell} | {cell} | 6 |" in capsys.readouterr().out
+    assert search.full_name("beta=0.9;m=2", "draws:m=3") == "draws:beta=0.9;m=3"

@@ -6,27 +6,31 @@ Each is built from what is public: pipelines, callbacks, encoders, augmentations
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rank_losses import (
+    CleanRows,
+    DrawsLoss,
+    NearOracleLoss,
+    RankOracleLoss,
+    SharesLoss,
+    oracle,
+)
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.cluster import KMeans
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import Normalizer, QuantileTransformer, StandardScaler
 from skorch.callbacks import Callback, LRScheduler
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
 
 from sklearn_bcl import BCLEmbedder
 from sklearn_bcl.augmentations import FeatureCorruption, GaussianNoise
 from sklearn_bcl.encoders import MLPEncoder
-
-sys.path.append(str(Path(__file__).parents[1] / "paper"))
-import oracle
 
 
 class ClippedScale(TransformerMixin, BaseEstimator):
@@ -130,6 +134,70 @@ class NearCorruption(BaseEstimator):
         return torch.where(chosen, x.gather(0, donors), x)
 
 
+class RowSwap(BaseEstimator):
+    """Redraw values of a row from one other row of the batch."""
+
+    def __init__(self, rate=0.3):
+        self.rate = rate
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        donors = torch.randint(len(x), (len(x),), generator=generator)
+        chosen = torch.rand(x.shape, generator=generator) < self.rate
+        return torch.where(chosen, x[donors], x)
+
+
+class ClusterCorruption(BaseEstimator):
+    """Redraw values from rows of the batch in the same cluster of k-means.
+
+    Parameters
+    ----------
+    clusters : transformer with a method `predict`
+        Of training rows.
+    rate : float
+    """
+
+    def __init__(self, clusters, rate=0.3):
+        self.clusters = clusters
+        self.rate = rate
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        groups = torch.from_numpy(self.clusters.predict(x.double().numpy()))
+        same = (groups[:, None] == groups).float()
+        donors = same.multinomial(x.shape[1], replacement=True, generator=generator)
+        chosen = torch.rand(x.shape, generator=generator) < self.rate
+        return torch.where(chosen, x.gather(0, donors), x)
+
+
+class ClusterEmbedder(TransformerMixin, BaseEstimator):
+    """`BCLEmbedder` with :class:`ClusterCorruption` by clusters of scaled rows."""
+
+    def __init__(self, embedder, n_clusters=10, rate=0.3):
+        self.embedder = embedder
+        self.n_clusters = n_clusters
+        self.rate = rate
+
+    def fit(self, X, y=None):
+        k_means = KMeans(self.n_clusters, random_state=self.embedder.random_state)
+        clusters = make_pipeline(ClippedScale(), k_means).fit(X)
+        views = ClusterCorruption(FrozenEstimator(clusters), self.rate)
+        self.embedder_ = clone(self.embedder).set_params(augmentation=views).fit(X)
+        return self
+
+    def transform(self, X):
+        return self.embedder_.transform(X)
+
+
+class OneCycle(LRScheduler):
+    """A learning rate that rises to its triple, and falls to almost 0."""
+
+    def __init__(self):
+        super().__init__(torch.optim.lr_scheduler.OneCycleLR)
+
+    def on_train_begin(self, net, **kwargs):
+        self.max_lr, self.total_steps = 3 * net.lr, net.epochs_
+        super().on_train_begin(net, **kwargs)
+
+
 class WeightAverage(Callback):
     """End with an exponential moving average of the weights."""
 
@@ -208,104 +276,12 @@ class Skip(nn.Module):
         return self.last(torch.cat([self.hidden(x), x], dim=1))
 
 
-class DrawsLoss(nn.Module):
-    """BCL's loss, debiasing only, with more draws or better ranks.
-
-    Parameters
-    ----------
-    m : int
-        Number of draws. The score of a true negative is the least of them with
-        probability `alpha`, else the greatest, and that of a false negative the other
-        way round. The paper has two; with more, false negatives crowd at the top of the
-        ranks, as they do in trained embeddings.
-    alpha : float
-    rows : bool
-        Whether to rank by the similarity of the sums of both views, which says more of
-        two rows' classes than that of single views.
-    tau_plus, temperature : float
-    """
-
-    def __init__(self, m=2, alpha=0.9, rows=False, tau_plus=0.1, temperature=0.5):
-        super().__init__()
-        self.m = m
-        self.alpha = alpha
-        self.rows = rows
-        self.tau_plus = tau_plus
-        self.temperature = temperature
-
-    def weights(self, p: np.ndarray) -> np.ndarray:
-        m, alpha, tau_plus = self.m, self.alpha, self.tau_plus
-        least_share = (1 - tau_plus) * alpha + tau_plus * (1 - alpha)
-        u = np.linspace(0, 1, 100_001)
-        cdf = least_share * (1 - (1 - u) ** m) + (1 - least_share) * u**m
-        u = np.interp(p, cdf, u)
-        least, greatest = m * (1 - u) ** (m - 1), m * u ** (m - 1)
-        unlabelled = least_share * least + (1 - least_share) * greatest
-        return (alpha * least + (1 - alpha) * greatest) / unlabelled
-
-    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
-        z, n_unlabelled = torch.cat([z1, z2]), 2 * len(z1) - 2
-        positive = (z1 * z2).sum(dim=1).repeat(2) / self.temperature
-        own = torch.eye(len(z), dtype=torch.bool, device=z.device)
-        own |= own.roll(len(z1), 0)
-        scores = (z @ z.T / self.temperature).masked_fill(own, -torch.inf)
-        weights = self.weights(np.arange(1, n_unlabelled + 1) / n_unlabelled)
-        by_rank = torch.from_numpy(np.log(np.r_[1, 1, weights])).to(scores)
-        ranked = scores.detach()
-        if self.rows:
-            both = F.normalize((z1 + z2).detach(), dim=1).repeat(2, 1)
-            ranked = (both @ both.T).masked_fill(own, -torch.inf)
-        places = ranked.argsort(dim=1, stable=True)  # both views of a row are tied
-        log_weights = torch.zeros_like(scores, requires_grad=False)
-        log_weights.scatter_(1, places, by_rank.expand_as(places))
-        return F.softplus((scores + log_weights).logsumexp(dim=1) - positive).mean()
-
-
 class LabelledViews(BaseEstimator):
     """Corrupted features; the last column is the class, for the loss of the oracle."""
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
         oracle.BATCH["labels"] = x[:, -1]
         return torch.cat([FeatureCorruption()(x[:, :-1], generator), x[:, -1:]], dim=1)
-
-
-class RankOracleLoss(nn.Module):
-    """NT-Xent weighted by the true posterior P(true negative | rank).
-
-    The posterior is measured on the labels of the batches, as a moving average over
-    them, smoothed over nine ranks. It is what BCL's posterior would be if its priors
-    and its model of the ranks were right; other weights may still train better.
-    """
-
-    def __init__(self, temperature: float = 0.5, momentum: float = 0.95) -> None:
-        super().__init__()
-        self.temperature = temperature
-        self.momentum = momentum
-        self.posterior: Tensor | None = None  # by rank, of the most ranks so far
-
-    def measure(self, different: Tensor) -> Tensor:
-        """Return the posterior by rank, after a batch whose samples are sorted."""
-        measured = different.float().mean(dim=0)
-        n_ranks, old = len(measured), self.posterior
-        if old is not None:
-            old = F.interpolate(old[None, None], n_ranks, mode="linear")[0, 0]
-            measured = self.momentum * old + (1 - self.momentum) * measured
-        if self.posterior is None or n_ranks >= len(self.posterior):
-            self.posterior = measured
-        padded = F.pad(measured[None, None], (4, 4), mode="replicate")
-        return F.avg_pool1d(padded, 9, stride=1)[0, 0].clamp(min=1e-3)
-
-    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
-        z, labels = torch.cat([z1, z2]), oracle.BATCH["labels"].repeat(2)
-        positive = (z1 * z2).sum(dim=1).repeat(2) / self.temperature
-        own = torch.eye(len(z), dtype=torch.bool)
-        own |= own.roll(len(z1), 0)
-        scores = (z @ z.T / self.temperature).masked_fill(own, -torch.inf)
-        places = scores.detach().argsort(dim=1)[:, 2:]  # without the anchor's own views
-        posterior = self.measure(labels[:, None] != labels[places])
-        log_weights = (posterior / posterior.mean()).log().expand_as(places)
-        log_weights = torch.zeros_like(scores).scatter(1, places, log_weights)
-        return F.softplus((scores + log_weights).logsumexp(dim=1) - positive).mean()
 
 
 class OracleEmbedder(TransformerMixin, BaseEstimator):
@@ -395,14 +371,26 @@ def augmented(make: Callable[..., Any]) -> Callable[..., BaseEstimator]:
 
 VARIANTS: dict[str, Callable[..., Any]] = {
     "oracle": lambda seed: OracleEmbedder(bcl(seed), oracle.OracleLoss(0.5)),
-    "oracle of ranks": lambda seed: OracleEmbedder(bcl(seed), RankOracleLoss()),
+    "oracle of ranks": lambda seed, **kw: OracleEmbedder(
+        bcl(seed, callbacks=[CleanRows()]), RankOracleLoss(**kw)
+    ),
     "raw appended": lambda seed, **kw: FeatureUnion(
         [("raw", StandardScaler()), ("bcl", bcl(seed, **kw))]
     ),
     "standardised": lambda seed, **kw: scaled(StandardScaler(), seed, **kw),
     "quantiles": lambda seed, **kw: scaled(quantiles(seed), seed, **kw),
     "batch norm": clipped(batch_norm),
-    "draws": lambda seed, **kw: bcl(seed, loss=DrawsLoss(**kw)),
+    "draws": lambda seed, **kw: bcl(
+        seed, loss=DrawsLoss(**kw), callbacks=[CleanRows()]
+    ),
+    "cluster shares": lambda seed: bcl(seed, loss=SharesLoss(n_clusters=10)),
+    "oracle of near": lambda seed, **kw: OracleEmbedder(
+        bcl(seed), NearOracleLoss(**kw)
+    ),
+    "oracle of shares": lambda seed: OracleEmbedder(bcl(seed), SharesLoss()),
+    "row swap": augmented(RowSwap),
+    "corruption by clusters": lambda seed, **kw: ClusterEmbedder(bcl(seed), **kw),
+    "one cycle": lambda seed: bcl(seed, callbacks=[OneCycle()]),
     "perceptron": clipped(perceptron),
     "clipped": lambda seed: ClippedScale(),
     "untrained": lambda seed: Untrained(seed),
