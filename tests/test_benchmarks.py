@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from sklearn_bcl import BCLEmbedder
+from sklearn_bcl.bayes import importance_weights, true_negative_posterior
 from sklearn_bcl.losses import BCLLoss, debiased_loss, ntxent_loss
 
 BENCHMARKS = Path(__file__).parents[1] / "examples" / "benchmarks"
@@ -145,71 +146,169 @@ def test_loss_of_draws(rank_losses):
     assert (np.diff(weights) < 0).all()
 
 
-def test_losses_of_ranks_are_those_of_the_library(rank_losses):
-    z = torch.nn.functional.normalize(torch.randn(12, 4), dim=1).chunk(2)
-    ntxent = ntxent_loss(*z, temperature=0.5)
-    weights = rank_losses.DrawsLoss(mid_ranks=True).weights(
-        (np.arange(1e4) + 0.5) / 1e4
+def ranked_loss(z, weigh, ranked=None):
+    """NT-Xent by loops: weigh(anchor, order) gives weights of ascending samples."""
+    n, losses = len(z) // 2, []
+    ranked = z if ranked is None else ranked
+    for i in range(2 * n):
+        others = [j for j in range(2 * n) if j % n != i % n]
+        order = sorted(others, key=lambda j: float(ranked[i] @ ranked[j]))
+        weights = weigh(i, order)
+        terms = [
+            w * torch.exp(z[i] @ z[j] / 0.5)
+            for w, j in zip(weights, order, strict=True)
+        ]
+        losses.append(
+            torch.log(1 + sum(terms) / torch.exp(z[i] @ z[(i + n) % (2 * n)] / 0.5))
+        )
+    return torch.stack(losses)
+
+
+LABELS = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0, 2.0])
+
+
+@pytest.fixture
+def z():
+    generator = torch.Generator().manual_seed(0)
+    return torch.nn.functional.normalize(torch.randn(12, 4, generator=generator), dim=1)
+
+
+def test_weights_at_mid_ranks(rank_losses, z):
+    middles = (np.arange(1e4) + 0.5) / 1e4
+    loss = rank_losses.DrawsLoss(mid_ranks=True)
+    assert loss.weights(middles).mean() == pytest.approx(1, abs=1e-6)
+    weights = importance_weights(
+        (np.arange(10) + 0.5) / 10, alpha=0.9, beta=0.5, tau_plus=0.1
     )
-    assert weights.mean() == pytest.approx(1, abs=1e-6)
-    # Without weights by ranks, what is subtracted is that of the debiased loss.
-    dcl = debiased_loss(*z, temperature=0.5, tau_plus=0.1)
-    assert torch.isclose(rank_losses.DrawsLoss(alpha=0.5, subtracted=1.0)(*z), dcl)
-    # Clusters of one row each and two rows: priors of 1/6 and 2/6.
-    shares = rank_losses.SharesLoss(n_clusters=5).shares(*z)
-    assert sorted(shares.tolist()) == pytest.approx([1 / 6] * 4 + [2 / 6] * 2)
-    rank_losses.oracle.BATCH["labels"] = torch.arange(6.0)
-    bcl = BCLLoss(temperature=0.5, tau_plus=1 / 6, alpha=0.9, beta=0.5)(*z)
-    assert torch.isclose(rank_losses.SharesLoss()(*z), bcl, rtol=1e-4)
-    assert torch.isclose(rank_losses.NearOracleLoss(share=1.0)(*z), ntxent)
-    rank_losses.oracle.BATCH["labels"] = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0, 2.0])
-    oracle = rank_losses.oracle.OracleLoss(0.5)(*z)
-    assert torch.isclose(rank_losses.NearOracleLoss(share=1.0)(*z), oracle)
-    assert not torch.isclose(rank_losses.NearOracleLoss(share=0.1)(*z), oracle)
+    expected = ranked_loss(z, lambda i, order: weights).mean()
+    assert torch.isclose(loss(*z.chunk(2)), expected, rtol=1e-4)
 
 
-def test_positives_that_are_trusted(rank_losses):
-    torch.manual_seed(0)
-    z1, z2 = torch.nn.functional.normalize(torch.randn(64, 4), dim=1).chunk(2)
-    z2[:16] = z1[:16]  # the others' positives are anywhere
-    plain, sure = rank_losses.DrawsLoss(), rank_losses.DrawsLoss(trusted=1.0)
-    assert torch.isclose(sure(z1, z2), plain(z1, z2))
-    # Equal views have the least loss, and the greatest weights.
-    losses = [rank_losses.DrawsLoss(trusted=t)(z1, z2) for t in (0.8, 0.5, 0.2)]
-    assert plain(z1, z2) > losses[0] > losses[1] > losses[2]
+def test_ranks_by_rows(rank_losses, z):
+    p = np.arange(1, 11) / 10
+    weights = importance_weights(p, alpha=0.9, beta=0.5, tau_plus=0.1)
+    z1, z2 = z.chunk(2)
+    both = torch.nn.functional.normalize(z1 + z2, dim=1).repeat(2, 1)
+    rows = rank_losses.DrawsLoss(rows=True)(z1, z2)
+    by_views, by_rows = (
+        ranked_loss(z, lambda i, order: weights, ranked).mean() for ranked in (z, both)
+    )
+    # Both views of a row are tied, so that either may come first.
+    assert abs(rows - by_rows) < 0.3 * abs(rows - by_views)
+    rank_losses.CLEAN["z"] = -both[:6]  # of equal norm: other ranks by other rows
+    clean = rank_losses.DrawsLoss(rows="clean")(z1, z2)
+    assert torch.isclose(clean, rows)
+    rank_losses.CLEAN["z"] = torch.nn.functional.one_hot(torch.arange(6)).float()
+    assert not torch.isclose(rank_losses.DrawsLoss(rows="clean")(z1, z2), rows)
 
 
-def test_ranks_by_clean_rows(rank_losses):
-    rng = np.random.default_rng(0)
+def test_clean_rows_are_those_of_the_batch(rank_losses):
+    X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    seen = []
+
+    class Last(rank_losses.CleanRows):
+        def on_batch_begin(self, net, batch, training, **kwargs):
+            super().on_batch_begin(net, batch, training, **kwargs)
+            with torch.no_grad():
+                own = net.module_(batch)
+            seen.append((batch, rank_losses.CLEAN["z"], own))
+
     loss = rank_losses.DrawsLoss(rows="clean")
-    X = rng.normal(size=(40, 3))
-    rank_losses.CLEAN.clear()
-    BCLEmbedder(
-        loss=loss, callbacks=[rank_losses.CleanRows()], max_epochs=1, batch_size=40
-    ).fit(X)
-    assert rank_losses.CLEAN["z"].shape == (40, 128)
-    # Ranks, and so weights, are those of the clean rows, whatever the views are.
-    z = torch.nn.functional.normalize(torch.randn(80, 4), dim=1).chunk(2)
-    before = loss(*z)
-    rank_losses.CLEAN["z"] = rank_losses.CLEAN["z"].flip(0)
-    assert not torch.isclose(loss(*z), before)
+    BCLEmbedder(loss=loss, callbacks=[Last()], max_epochs=1, batch_size=40).fit(X)
+    (batch, clean, own), *_ = seen
+    assert sorted(batch[:, 0].tolist()) == sorted(X[:, 0].tolist())  # not corrupted
+    assert torch.equal(clean, own)
+
+
+def test_subtraction_of_the_positive(rank_losses, z):
+    # Without weights by ranks, it is the debiased loss.
+    dcl = debiased_loss(*z.chunk(2), temperature=0.5, tau_plus=0.1)
+    loss = rank_losses.DrawsLoss(alpha=0.5, subtracted=1.0)
+    assert torch.isclose(loss(*z.chunk(2)), dcl)
+    # With them, of an anchor's mass (e^loss - 1) P, and not below the floor.
+    weights = importance_weights(
+        np.arange(1, 11) / 10, alpha=0.9, beta=0.5, tau_plus=0.3
+    )
+    for views in (z, torch.cat([z[:6], z[:6]])):
+        positive = torch.exp((views[:6] * views[6:]).sum(dim=1).repeat(2) / 0.5)
+        mass = (ranked_loss(views, lambda i, order: weights).exp() - 1) * positive
+        left = (mass - 0.3 * 10 * positive) / 0.7
+        floor = 10 * np.exp(-2)
+        expected = torch.log1p(left.clamp(min=floor) / positive).mean()
+        loss = rank_losses.DrawsLoss(subtracted=1.0, tau_plus=0.3)(*views.chunk(2))
+        assert torch.isclose(loss, expected, rtol=1e-3)
+    assert (left < floor).any()  # equal views reach it
+
+
+def test_positives_that_are_trusted(rank_losses, z):
+    z1, z2 = z.chunk(2)
+    plain = rank_losses.DrawsLoss()
+    assert torch.isclose(rank_losses.DrawsLoss(trusted=1.0)(z1, z2), plain(z1, z2))
+    weights = plain.weights(np.arange(1, 11) / 10)
+    trusts = []
+    for i in range(12):
+        positive = z[i] @ z[(i + 6) % 12]
+        below = [j for j in range(12) if j % 6 != i % 6 and z[i] @ z[j] < positive]
+        p_tn = true_negative_posterior(len(below) / 10, alpha=0.9, tau_plus=0.1)
+        odds = (1 - p_tn) / 0.1 / (p_tn / 0.9)  # of the densities at this rank
+        trusts.append(0.2 * odds / (0.2 * odds + 0.8))
+    losses = ranked_loss(z, lambda i, order: weights).numpy()
+    expected = np.average(losses, weights=trusts)
+    loss = rank_losses.DrawsLoss(trusted=0.2)(z1, z2)
+    assert float(loss) == pytest.approx(expected, rel=1e-3)
+
+
+def test_priors_of_anchors(rank_losses, z):
+    # Clusters of one row each and two rows: priors of 1/6 and 2/6.
+    shares = rank_losses.SharesLoss(n_clusters=5).shares(*z.chunk(2))
+    assert sorted(shares.tolist()) == pytest.approx([1 / 6] * 4 + [2 / 6] * 2)
+    rank_losses.oracle.BATCH["labels"] = LABELS
+
+    def weights_of(i, order):
+        share = float((LABELS == LABELS[i % 6]).float().mean())
+        p = np.arange(1, 11) / 10
+        return importance_weights(p, alpha=0.9, beta=0.5, tau_plus=share)
+
+    expected = ranked_loss(z, weights_of).mean()
+    assert torch.isclose(rank_losses.SharesLoss()(*z.chunk(2)), expected, rtol=1e-4)
+
+
+def test_oracle_of_the_nearest(rank_losses, z):
+    rank_losses.oracle.BATCH["labels"] = LABELS
+    every = rank_losses.oracle.OracleLoss(0.5)(*z.chunk(2))
+    loss = rank_losses.NearOracleLoss(share=1.0)(*z.chunk(2))
+    assert torch.isclose(loss, every)
+
+    def weights_of(i, order):
+        labels = LABELS.repeat(2)
+        is_near = np.arange(10) >= 7
+        kept = [
+            not (near and labels[i] == labels[j])
+            for near, j in zip(is_near, order, strict=True)
+        ]
+        return np.array(kept) / np.mean(kept)
+
+    expected = ranked_loss(z, weights_of).mean()
+    near = rank_losses.NearOracleLoss(share=0.3)(*z.chunk(2))
+    assert torch.isclose(near, expected, rtol=1e-4)
 
 
 def test_views_of_swaps_and_clusters(variants):
     generator = torch.Generator().manual_seed(0)
-    x = torch.arange(40.0)[:, None].expand(40, 6)
+    rows, columns = torch.arange(400.0)[:, None], torch.arange(6.0) / 10
+    x = rows + columns
     swapped = variants.RowSwap(rate=0.5)(x, generator)
-    for row, own in zip(swapped, x, strict=True):
-        assert len(set(row.tolist()) - {own[0].item()}) <= 1  # of one other row
-    assert (swapped != x).any()
-    rows = np.r_[np.zeros((50, 3)), np.full((50, 3), 9)]
-    rows += np.random.default_rng(0).normal(scale=0.1, size=rows.shape)
-    clusters = variants.KMeans(2, random_state=0).fit(rows)
-    view = variants.ClusterCorruption(clusters)(
-        torch.from_numpy(rows).float(), generator
-    )
-    assert ((view > 4).numpy() == (rows > 4)).all()  # none from the other cluster
-    assert (view.numpy() != rows.astype(np.float32)).any()
+    donors = (swapped - columns).round()
+    assert torch.allclose(donors + columns, swapped)  # columns keep their values
+    for own, of_row in enumerate(donors):
+        assert len(set(of_row.tolist()) - {own}) <= 1  # of one other row
+    assert 0.45 < (swapped != x).float().mean() < 0.55
+    X = np.r_[np.zeros((50, 3)), np.full((50, 3), 9)]
+    X += np.random.default_rng(0).normal(scale=0.1, size=X.shape)
+    clusters = variants.KMeans(2, random_state=0).fit(X)
+    view = variants.ClusterCorruption(clusters)(torch.from_numpy(X).float(), generator)
+    assert ((view > 4).numpy() == (X > 4)).all()  # none from the other cluster
+    assert 0.2 < (view.numpy() != X.astype(np.float32)).mean() < 0.4
 
 
 def test_one_cycle_ends_with_the_epochs(variants):
@@ -287,6 +386,13 @@ def test_runs_resume(study, tmp_path, monkeypatch):
     both = results_after("raw", "random forest")
     assert both.iloc[: len(raw)].equals(raw)
     assert (both["method"] == "random forest").sum() == len(raw)
+    both[both["seed"] == 0].to_csv(path, index=False)  # as if it had been stopped
+    again = results_after("raw", "random forest")
+    assert not again.duplicated(["method", "seed", "labels", "draw"]).any()
+    keys = ["method", "seed", "labels", "draw"]
+    assert again.sort_values(keys, ignore_index=True).equals(
+        both.sort_values(keys, ignore_index=True)
+    )
 
 
 def test_search_counts_data_sets(study, monkeypatch, capsys):
@@ -297,7 +403,11 @@ def test_search_counts_data_sets(study, monkeypatch, capsys):
         "categories, 5": (0.05, 0.03),
     }
     rows = [
-        (3, variant, data, seed, labels, 0.5 + gain * (variant != "bcl"), "v1")
+        (
+            *(3, variant, data, seed, labels),
+            len(data) / 50 + seed / 10 + gain * (variant != "bcl"),
+            "v1",
+        )
         for variant in ("bcl", "average")
         for data, of_seeds in gains.items()
         for seed, gain in enumerate(of_seeds)
@@ -307,4 +417,10 @@ def test_search_counts_data_sets(study, monkeypatch, capsys):
     # The means of data sets are 2, 2 and 4 points.
     cell = "+2.7 (-0.2 to +5.5)"
     assert f"| average | {cell} | {cell} | {cell} | 6 |" in capsys.readouterr().out
-    assert search.full_name("beta=0.9;m=2", "draws:m=3") == "draws:beta=0.9;m=3"
+
+
+def test_every_variant_of_the_search_can_be_made(study):
+    search = importlib.import_module("search")
+    for variants in search.VARIANTS_OF.values():
+        for variant in variants:
+            assert hasattr(study.make_method(variant, 0), "fit")

@@ -5,9 +5,9 @@
 
 The protocol is that of `label_efficiency.py` with 20, 50 and 200 labels and 5 draws of
 them, of which the means are kept. Each round compares variants with one base design,
-whose seeds they share; the base of a round follows from the rounds before it. That of
-rounds 1 and 2 was the default of version 0.1.0.dev0, whose encoder was the perceptron
-alone; their results are kept, and only the last round is run.
+whose seeds they share. That of rounds 1 and 2 is history, the default of version
+0.1.0.dev0, whose encoder was the perceptron alone: their results are kept, and only the
+last round is run.
 """
 
 from __future__ import annotations
@@ -27,110 +27,101 @@ LABELS = ["20", "50", "200"]
 DRAWS = 5
 COLUMNS = ("round", "variant", "data", "seed", "labels", "accuracy", "versions")
 RESULTS = Path(__file__).parent / "results" / "search.csv"
-# Of each round the base, as settings of "bcl", and variants of it.
-ROUNDS: dict[int, tuple[str, list[str]]] = {
-    1: (
-        "",
-        [
-            "bcl:weight_decay=0.0003",
-            "bcl:weight_decay=0.001",
-            "bcl:hidden_layer_sizes=[512]",
-            "bcl:hidden_layer_sizes=[512,512,512]",
-            "bcl:hidden_layer_sizes=[1024,1024]",
-            "bcl:max_epochs=100",
-            "bcl:max_epochs=400",
-            "bcl:batch_size=128",
-            "bcl:batch_size=1024",
-            "bcl:temperature=0.7",
-            "bcl:tau_plus=0.2",
-            "bcl:beta=0.6",
-            "bcl:beta=0.9",
-            'bcl:alpha_schedule="linear"',
-            "bcl:use_labels=True;tau_plus=0.1;alpha_update_epochs=10",
-            "bcl:use_labels=True;tau_plus=0.1;alpha_update_epochs=10;"
-            'alpha_reading="paper"',
-            "average",
-            "cosine",
-            "neighbours",
-            "skip",
-            "standardised",
-        ],
-    ),
-    2: (
-        "",
-        [
-            "oracle",
-            "simclr",
-            "bcl:tau_plus=0.3;beta=0.3",
-            "bcl:tau_plus=0.5;alpha=0.95;beta=0.3",
-            "corruption:rate=0.2",
-            "corruption:rate=0.4",
-            "one view",
-            "corruption by near rows",
-            "noise",
-            "raw appended",
-            "draws:m=3;alpha=0.97",
-            "draws:m=3;alpha=0.99",
-            "draws:m=4;alpha=0.99",
-            "draws:rows=True",
-            "draws:m=3;alpha=0.97;rows=True",
-            "normalised",
-            "average normalised",
-            "linear output",
-            "bcl:beta=0.3",
-            "bcl:temperature=0.3",
-            "bcl:projection_size=32",
-            "batch norm",
-            "quantiles",
-        ],
-    ),
-    3: (
-        "",
-        [
-            "bcl:beta=0.3",
-            "bcl:tau_plus=0.2",
-            "average normalised",
-            "average",
-            "oracle of ranks",
-            "oracle",
-            "bcl:weight_decay=0.001",
-            "draws:subtracted=0.5",
-            "oracle of near",
-            "draws:subtracted=1.0",
-            "draws:trusted=0.5",
-            "draws:trusted=0.2",
-            "draws:subtracted=1.0;m=3;alpha=0.97",
-            'oracle of ranks:rows="clean"',
-            'draws:m=3;alpha=0.97;rows="clean"',
-            "draws:mid_ranks=True",
-            "cluster shares",
-            "oracle of shares",
-            "row swap",
-            "corruption by clusters",
-            "one cycle",
-        ],
-    ),
+# Of each round, what "bcl" was, with which the others are compared.
+BASES = {
+    1: "the default of version 0.1.0.dev0",
+    2: "the default of version 0.1.0.dev0",
+    3: "the default of this version",
+}
+LAST = max(BASES)
+VARIANTS_OF: dict[int, list[str]] = {
+    1: [
+        "bcl:weight_decay=0.0003",
+        "bcl:weight_decay=0.001",
+        "bcl:hidden_layer_sizes=[512]",
+        "bcl:hidden_layer_sizes=[512,512,512]",
+        "bcl:hidden_layer_sizes=[1024,1024]",
+        "bcl:max_epochs=100",
+        "bcl:max_epochs=400",
+        "bcl:batch_size=128",
+        "bcl:batch_size=1024",
+        "bcl:temperature=0.7",
+        "bcl:tau_plus=0.2",
+        "bcl:beta=0.6",
+        "bcl:beta=0.9",
+        'bcl:alpha_schedule="linear"',
+        "bcl:use_labels=True;tau_plus=0.1;alpha_update_epochs=10",
+        'bcl:use_labels=True;tau_plus=0.1;alpha_update_epochs=10;alpha_reading="paper"',
+        "average",
+        "cosine",
+        "neighbours",
+        "skip",
+        "standardised",
+    ],
+    2: [
+        "oracle",
+        "simclr",
+        "bcl:tau_plus=0.3;beta=0.3",
+        "bcl:tau_plus=0.5;alpha=0.95;beta=0.3",
+        "corruption:rate=0.2",
+        "corruption:rate=0.4",
+        "one view",
+        "corruption by near rows",
+        "noise",
+        "raw appended",
+        "draws:m=3;alpha=0.97",
+        "draws:m=3;alpha=0.99",
+        "draws:m=4;alpha=0.99",
+        "draws:rows=True",
+        "draws:m=3;alpha=0.97;rows=True",
+        "normalised",
+        "average normalised",
+        "linear output",
+        "bcl:beta=0.3",
+        "bcl:temperature=0.3",
+        "bcl:projection_size=32",
+        "batch norm",
+        "quantiles",
+    ],
+    3: [
+        "bcl:beta=0.3",
+        "bcl:tau_plus=0.2",
+        "average normalised",
+        "average",
+        "oracle of ranks",
+        "oracle",
+        "bcl:weight_decay=0.001",
+        "draws",
+        "draws:subtracted=0.5",
+        "oracle of near",
+        "draws:subtracted=1.0",
+        "draws:trusted=0.5",
+        "draws:trusted=0.2",
+        "draws:subtracted=1.0;m=3;alpha=0.97",
+        'oracle of ranks:rows="clean"',
+        'draws:m=3;alpha=0.97;rows="clean"',
+        "draws:mid_ranks=True",
+        "cluster shares",
+        "oracle of shares",
+        "row swap",
+        "corruption by clusters",
+        "one cycle",
+        "neighbour positives",
+        "dcl:tau_plus=0.13",
+        "simclr:batch_size=1024",
+        "bcl:batch_size=1024",
+    ],
 }
 
 
-def full_name(base: str, variant: str) -> str:
-    """Return the name of a method whose own settings replace those of the base."""
-    method, _, settings = variant.partition(":")
-    pairs = [s.split("=") for s in f"{base};{settings}".split(";") if s]
-    return f"{method}:" + ";".join(f"{k}={v}" for k, v in dict(pairs).items())
-
-
-def run_means(
-    number: int, variant: str, data: str, seed: int
-) -> list[tuple[int | str, ...]]:
+def run_means(variant: str, data: str, seed: int) -> list[tuple[int | str, ...]]:
     """Return the rows of the CSV file of one variant on one split."""
-    name = full_name(ROUNDS[number][0], variant)
-    rows = pd.DataFrame(run("tuning", data, name, seed, DRAWS, LABELS))
+    rows = pd.DataFrame(run("tuning", data, variant, seed, DRAWS, LABELS))
     means = rows.groupby(4, sort=False).agg(
         {6: lambda v: v.astype(float).mean(), 7: "first"}
     )
     return [
-        (number, variant, data, seed, labels, f"{accuracy:.5f}", versions)
+        (LAST, variant, data, seed, labels, f"{accuracy:.5f}", versions)
         for labels, (accuracy, versions) in zip(means.index, means.values, strict=True)
     ]
 
@@ -141,17 +132,18 @@ def read(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"labels": str})
 
 
-def run_missing(path: Path, rounds: list[int], n_seeds: int, n_jobs: int) -> None:
+def run_missing(path: Path, n_seeds: int, n_jobs: int) -> None:
+    """Run whatever of the last round the CSV file lacks, and append it."""
     results = read(path)
-    keys = ["round", "variant", "data", "seed"]
-    done = set(results[keys].itertuples(index=False, name=None))
+    of_round = results[results["round"] == LAST]
+    keys = ["variant", "data", "seed"]
+    done = set(of_round[keys].itertuples(index=False, name=None))
     tasks = [
-        (number, variant, data, seed)
-        for number in rounds
-        for variant in ["bcl", *ROUNDS[number][1]]
+        (variant, data, seed)
+        for variant in ["bcl", *VARIANTS_OF[LAST]]
         for seed in range(n_seeds)
         for data in TUNING
-        if (number, variant, data, seed) not in done
+        if (variant, data, seed) not in done
     ]
     is_new = not path.exists()
     with path.open("a", newline="") as file:
@@ -173,8 +165,7 @@ def report(results: pd.DataFrame) -> None:
     """
     values = results.set_index(["data", "seed"])
     for number, of_round in values.groupby("round"):
-        base_settings = ROUNDS[number][0] or "the default"
-        print(f"\nRound {number}, base {base_settings}; points, 95 % interval\n")
+        print(f"\nRound {number}, base {BASES[number]}; points, 95 % interval\n")
         print("| variant | 20 labels | 50 labels | 200 labels | splits |")
         print("|---|---|---|---|---|")
         base = of_round[of_round["variant"] == "bcl"]
@@ -200,13 +191,12 @@ def main() -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--report", action="store_true", help="run nothing")
-    parser.add_argument("--rounds", nargs="+", type=int, default=[max(ROUNDS)])
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if not arguments.report:
-        run_missing(arguments.output, arguments.rounds, arguments.seeds, arguments.jobs)
+        run_missing(arguments.output, arguments.seeds, arguments.jobs)
     report(read(arguments.output))
 
 

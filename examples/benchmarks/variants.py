@@ -397,6 +397,7 @@ VARIANTS: dict[str, Callable[..., Any]] = {
     "linear output": clipped(linear_output),
     "skip": clipped(Skip),
     "neighbours": lambda seed, **kw: NeighbourEmbedder(bcl(seed, **kw), both=True),
+    "neighbour positives": lambda seed: NeighbourEmbedder(bcl(seed)),
     "corruption": augmented(FeatureCorruption),
     "corruption by near rows": augmented(NearCorruption),
     "one view": augmented(OneView),
