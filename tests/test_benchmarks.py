@@ -107,45 +107,6 @@ def test_self_training_labels_rows(study):
     assert (model.model_.transduction_ != -1).sum() > 60  # more than are known
 
 
-def test_oracle_of_ranks_by_loops(rank_losses):
-    z = torch.nn.functional.normalize(torch.randn(12, 4), dim=1)
-    labels = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0, 2.0])
-    rank_losses.oracle.BATCH["labels"] = labels
-    orders, different = [], []
-    for i in range(12):
-        others = [j for j in range(12) if j % 6 != i % 6]
-        order = sorted(others, key=lambda j: float(z[i] @ z[j]))
-        orders.append(order)
-        different.append([labels[i % 6] != labels[j % 6] for j in order])
-    posterior = np.mean(different, axis=0)
-    near = np.clip(np.arange(10)[:, None] + np.arange(-4, 5), 0, 9)
-    posterior = posterior[near].mean(axis=1).clip(1e-3)
-    weights = posterior / posterior.mean()
-    losses = []
-    for i, order in enumerate(orders):
-        positive = torch.exp(z[i] @ z[(i + 6) % 12] / 0.5)
-        terms = [
-            w * torch.exp(z[i] @ z[j] / 0.5)
-            for w, j in zip(weights, order, strict=True)
-        ]
-        losses.append(torch.log(1 + sum(terms) / positive))
-    loss = rank_losses.RankOracleLoss()(z[:6], z[6:])
-    assert torch.isclose(loss, torch.stack(losses).mean(), rtol=1e-4)
-    # Without false negatives it is NT-Xent.
-    rank_losses.oracle.BATCH["labels"] = torch.arange(6.0)
-    ntxent = ntxent_loss(z[:6], z[6:], temperature=0.5)
-    assert torch.isclose(rank_losses.RankOracleLoss()(z[:6], z[6:]), ntxent)
-
-
-def test_loss_of_draws(rank_losses):
-    z = torch.nn.functional.normalize(torch.randn(12, 4), dim=1).chunk(2)
-    bcl = BCLLoss(temperature=0.5, tau_plus=0.1, alpha=0.9, beta=0.5)(*z)
-    assert torch.isclose(rank_losses.DrawsLoss()(*z), bcl, rtol=1e-4)
-    weights = rank_losses.DrawsLoss(m=3, alpha=0.97).weights(np.linspace(0, 1, 10_001))
-    assert weights.mean() == pytest.approx(1, abs=1e-3)
-    assert (np.diff(weights) < 0).all()
-
-
 def ranked_loss(z, weigh, ranked=None):
     """NT-Xent by loops: weigh(anchor, order) gives weights of ascending samples."""
     n, losses = len(z) // 2, []
@@ -154,13 +115,12 @@ def ranked_loss(z, weigh, ranked=None):
         others = [j for j in range(2 * n) if j % n != i % n]
         order = sorted(others, key=lambda j: float(ranked[i] @ ranked[j]))
         weights = weigh(i, order)
+        positive = torch.exp(z[i] @ z[(i + n) % (2 * n)] / 0.5)
         terms = [
             w * torch.exp(z[i] @ z[j] / 0.5)
             for w, j in zip(weights, order, strict=True)
         ]
-        losses.append(
-            torch.log(1 + sum(terms) / torch.exp(z[i] @ z[(i + n) % (2 * n)] / 0.5))
-        )
+        losses.append(torch.log(1 + sum(terms) / positive))
     return torch.stack(losses)
 
 
@@ -171,6 +131,36 @@ LABELS = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0, 2.0])
 def z():
     generator = torch.Generator().manual_seed(0)
     return torch.nn.functional.normalize(torch.randn(12, 4, generator=generator), dim=1)
+
+
+def test_oracle_of_ranks(rank_losses, z):
+    rank_losses.oracle.BATCH["labels"] = LABELS
+    labels, different = LABELS.repeat(2), []
+
+    def note(i, order):
+        different.append([labels[i] != labels[j] for j in order])
+        return np.ones(10)
+
+    ranked_loss(z, note)
+    posterior = np.mean(different, axis=0)
+    near = np.clip(np.arange(10)[:, None] + np.arange(-4, 5), 0, 9)
+    posterior = posterior[near].mean(axis=1).clip(1e-3)
+    expected = ranked_loss(z, lambda i, order: posterior / posterior.mean()).mean()
+    loss = rank_losses.RankOracleLoss()(*z.chunk(2))
+    assert torch.isclose(loss, expected, rtol=1e-4)
+    # Without false negatives it is NT-Xent.
+    rank_losses.oracle.BATCH["labels"] = torch.arange(6.0)
+    ntxent = ntxent_loss(*z.chunk(2), temperature=0.5)
+    assert torch.isclose(rank_losses.RankOracleLoss()(*z.chunk(2)), ntxent)
+
+
+def test_loss_of_draws(rank_losses):
+    z = torch.nn.functional.normalize(torch.randn(12, 4), dim=1).chunk(2)
+    bcl = BCLLoss(temperature=0.5, tau_plus=0.1, alpha=0.9, beta=0.5)(*z)
+    assert torch.isclose(rank_losses.DrawsLoss()(*z), bcl, rtol=1e-4)
+    weights = rank_losses.DrawsLoss(m=3, alpha=0.97).weights(np.linspace(0, 1, 10_001))
+    assert weights.mean() == pytest.approx(1, abs=1e-3)
+    assert (np.diff(weights) < 0).all()
 
 
 def test_weights_at_mid_ranks(rank_losses, z):
