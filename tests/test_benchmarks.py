@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.ensemble import RandomForestClassifier
 
 from sklearn_bcl import BCLEmbedder
 from sklearn_bcl.bayes import importance_weights, true_negative_posterior
@@ -356,6 +357,11 @@ def test_runs_resume(study, tmp_path, monkeypatch):
         return rng.normal(size=(100, 3)) + 3 * y[:, None], y
 
     monkeypatch.setitem(study.HALVES, "tuning", {"classes": two_classes})
+    monkeypatch.setitem(
+        study.METHODS,
+        "random forest",
+        lambda seed: RandomForestClassifier(5, random_state=seed),
+    )
     path = tmp_path / "results.csv"
     command = ["label_efficiency.py", "--seeds", "2", "--draws", "3", "--jobs", "1"]
     command += ["--labels", "20", "200", "all", "--output", str(path), "--methods"]

@@ -48,7 +48,7 @@ class RankedLoss(nn.Module):
     trusted : float in (0, 1] or None
         Prior probability that a positive shares the anchor's class after corruption.
         Anchors are weighed by its posterior, given the rank that the positive would
-        have among the samples. None weighs all alike.
+        have among the samples, at the default alpha. None weighs all alike.
     tau_plus, temperature : float
     """
 
@@ -156,7 +156,7 @@ class SharesLoss(RankedLoss):
     """BCL's loss, debiasing only, with a class prior for each anchor.
 
     The prior is the share of the batch that is in the anchor's cluster of k-means on
-    the sums of both views, or in its class.
+    the sums of both views, or in its class, at most 0.9. The anchor itself counts.
 
     Parameters
     ----------
