@@ -409,10 +409,16 @@ def test_search_counts_data_sets(study, monkeypatch, capsys):
         for seed, gain in enumerate(of_seeds)
         for labels in search.LABELS
     ]
-    search.report(pd.DataFrame(rows, columns=search.COLUMNS))
+    results = pd.DataFrame(rows, columns=search.COLUMNS)
+    search.report(results)
     # The means of data sets are 2, 2 and 4 points.
     cell = "+2.7 (-0.2 to +5.5)"
     assert f"| average | {cell} | {cell} | {cell} | 6 |" in capsys.readouterr().out
+    # Without a split of "bcl", they are -3, -2 and -4.
+    search.report(results[3:], base="average")
+    output = capsys.readouterr().out
+    cell = "-3.0 (-5.5 to -0.5)"
+    assert f"| bcl | {cell} | {cell} | {cell} | 5 |" in output
 
 
 def test_every_variant_of_the_search_can_be_made(study):
