@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch.nn.functional import normalize
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # there is one for each core
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
