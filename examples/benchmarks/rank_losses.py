@@ -39,9 +39,9 @@ class RankedLoss(nn.Module):
     Parameters
     ----------
     rows : bool or "clean"
-        Whether to rank by the similarity of the sums of both views, which says more of
-        two rows' classes than that of single views, or of the projections of rows as
-        they are, which says more again and needs the callback :class:`CleanRows`.
+        Whether to rank by the similarity of the sums of both views, which should say
+        more of two rows' classes than that of single views, or of the projections of
+        rows as they are, which needs the callback :class:`CleanRows`.
     subtracted : float in [0, 1]
         Share of the class prior whose mass, taken from the positive, is subtracted
         from that of the samples, as the debiased loss does with all of it.

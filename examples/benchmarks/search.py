@@ -197,13 +197,15 @@ def main() -> None:
     )
     parser.add_argument("--report", action="store_true", help="run nothing")
     parser.add_argument("--base", default="bcl", help="variant to compare with")
+    parser.add_argument("--data", nargs="+", default=list(TUNING), help="to report on")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if not arguments.report:
         run_missing(arguments.output, arguments.seeds, arguments.jobs)
-    report(read(arguments.output), arguments.base)
+    results = read(arguments.output)
+    report(results[results["data"].isin(arguments.data)], arguments.base)
 
 
 if __name__ == "__main__":

@@ -151,8 +151,8 @@ class ClusterCorruption(BaseEstimator):
 
     Parameters
     ----------
-    clusters : transformer with a method `predict`
-        Of training rows.
+    clusters : estimator with a method `predict`
+        Fitted on training rows.
     rate : float
     """
 
