@@ -147,6 +147,11 @@ class BCLEmbedder(
         Concentration of "bcl": hardness of the negatives. 0.5 means no hard negative
         mining: each sample counts by how likely it is a true negative. Above, hard
         ones count more, at 1 the most; below, easy ones, of which fewest are false.
+    robustness : float in [0, 1] or "auto", default="auto"
+        How little rows count with "bcl" whose views do not agree. 0 is the paper's mean
+        over all rows; 1 counts a row in proportion to the share that its two views
+        have in the loss's softmax. "auto" is 1 for tables of 1,000 training rows or
+        more, and 0 for smaller ones and for images.
     temperature : float > 0, default=0.5
         Softmax temperature of the cosine similarities.
     learning_rate : float > 0, default=0.001
@@ -207,6 +212,8 @@ class BCLEmbedder(
     tau_plus_, alpha_, beta_ : float
         Priors at the end of the fit: those set, those measured on labels, or those of
         your own loss if it is one of :mod:`sklearn_bcl.losses`.
+    robustness_ : float
+        Robustness of the last fit; 0 with other losses than "bcl" or a `BCLLoss`.
     n_components_ : int
         Size of the embedding.
     n_iter_ : int
@@ -282,6 +289,7 @@ class BCLEmbedder(
         "alpha_update_epochs": [Interval(Integral, 1, None, closed="left")],
         "use_labels": ["boolean"],
         "beta": [Interval(Real, 0, 1, closed="right")],
+        "robustness": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
@@ -326,6 +334,7 @@ class BCLEmbedder(
         alpha_update_epochs: int = 20,
         use_labels: bool = False,
         beta: float = 0.5,
+        robustness: float | Literal["auto"] = "auto",
         temperature: float = 0.5,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-6,
@@ -359,6 +368,7 @@ class BCLEmbedder(
         self.alpha_update_epochs = alpha_update_epochs
         self.use_labels = use_labels
         self.beta = beta
+        self.robustness = robustness
         self.temperature = temperature
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -515,7 +525,7 @@ class BCLEmbedder(
                 labelled = LabelledRows.of(train, y, seed, self.alpha_reading)
             net = build_net(self, train, labelled, seed)
             if continuing:
-                self._continue_net(net, with_optimizer=incremental)
+                net.continue_from(self.net_, with_optimizer=incremental)
             self._scale_features(net, train, reset=not (continuing and incremental))
             if max_epochs == "auto":
                 max_epochs = auto_epochs(len(train), self.early_stopping)
@@ -542,18 +552,6 @@ class BCLEmbedder(
     def _rows(self, X: Any) -> Rows:
         return Rows(X, torch.device(self.net_.device), self._layout)
 
-    def _continue_net(self, net: ContrastiveNet, *, with_optimizer: bool) -> None:
-        """Start a new net from where the last one ended."""
-        try:
-            net.continue_from(self.net_, with_optimizer=with_optimizer)
-        except RuntimeError as error:
-            raise ValueError(
-                "A warm start and partial_fit need the network of the last fit, but a "
-                "parameter that shapes it has changed ('n_components', 'encoder', "
-                "'hidden_layer_sizes', 'projection_size' or 'loss'). Set it back, or "
-                f"use fit with warm_start=False. {error}"
-            ) from error
-
     def _scale_features(self, net: ContrastiveNet, rows: Rows, *, reset: bool) -> None:
         """Give the encoder's first layer the centers and scales of the features."""
         encoder = net.module_.encoder
@@ -577,6 +575,7 @@ class BCLEmbedder(
         self.tau_plus_, self.alpha_ = fixed_priors(self, labelled)
         self.beta_ = self.beta
         loss = net.criterion_
+        self.robustness_ = loss.robustness if isinstance(loss, BCLLoss) else 0.0
         if isinstance(self.loss, BCLLoss):
             self.alpha_, self.beta_ = loss.alpha, loss.beta
         elif labelled is not None and self.alpha == "auto":

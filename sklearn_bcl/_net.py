@@ -303,9 +303,17 @@ class ContrastiveNet(NeuralNet):
 
     def continue_from(self, other: ContrastiveNet, *, with_optimizer: bool) -> None:
         """Take the weights and, if asked and possible, the optimiser's state."""
-        self.module_.load_state_dict(other.module_.state_dict())
-        if type(self.criterion_) is type(other.criterion_):
-            self.criterion_.load_state_dict(other.criterion_.state_dict())
+        try:
+            self.module_.load_state_dict(other.module_.state_dict())
+            if type(self.criterion_) is type(other.criterion_):
+                self.criterion_.load_state_dict(other.criterion_.state_dict())
+        except RuntimeError as error:
+            raise ValueError(
+                "A warm start and partial_fit need the network of the last fit, but a "
+                "parameter that shapes it has changed ('n_components', 'encoder', "
+                "'hidden_layer_sizes', 'projection_size' or 'loss'). Set it back, or "
+                f"use fit with warm_start=False. {error}"
+            ) from error
         if with_optimizer and type(self.optimizer_) is type(other.optimizer_):
             # The state of the other, under the hyper-parameters of this one.
             state = copy.deepcopy(other.optimizer_.state_dict()["state"])

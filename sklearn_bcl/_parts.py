@@ -60,6 +60,7 @@ OPTIMIZERS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
 ENCODERS = ("auto", "mlp", "convnet", "resnet18", "resnet50")
 AUTO_EPOCHS = (10, 200)  # at least, at most
 AUTO_ROWS = 2_400  # up to which it is the most
+ROBUST_ROWS = 1_000  # of a table, from which on robustness="auto" is 1
 LOSSES = ("bcl", "simclr", "dcl", "hcl")
 
 
@@ -69,6 +70,12 @@ def auto_epochs(n_rows: int, early_stopping: bool) -> int:
     if early_stopping:
         return most
     return int(np.clip(np.ceil(most * np.sqrt(AUTO_ROWS / n_rows)), least, most))
+
+
+def auto_robustness(rows: Rows) -> float:
+    """Return the robustness of ``robustness="auto"``."""
+    is_table = rows[:1].ndim == 2
+    return float(is_table and len(rows) >= ROBUST_ROWS)
 
 
 def fixed_priors(
@@ -86,6 +93,9 @@ def build_net(
 ) -> ContrastiveNet:
     """Return an initialised, untrained net for some rows."""
     tau_plus, alpha = fixed_priors(embedder, labelled)
+    robustness = embedder.robustness
+    if robustness == "auto":
+        robustness = auto_robustness(rows)
     loss = make_loss(
         embedder.loss,
         embedder.projection_size,
@@ -93,6 +103,7 @@ def build_net(
         tau_plus=tau_plus,
         alpha=alpha,
         beta=embedder.beta,
+        robustness=robustness,
     )
     example = rows[:2]
     augmentation = make_augmentation(embedder.augmentation, example)
@@ -157,6 +168,7 @@ def make_loss(
     tau_plus: float,
     alpha: float,
     beta: float,
+    robustness: float,
 ) -> nn.Module:
     """Return a new loss, or a copy of the user's."""
     if loss == "simclr":
@@ -166,7 +178,7 @@ def make_loss(
     if loss == "hcl":
         return HardNegativeLoss(temperature, tau_plus)
     if loss == "bcl":
-        return BCLLoss(temperature, tau_plus, alpha, beta)
+        return BCLLoss(temperature, tau_plus, alpha, beta, robustness)
     module = copy.deepcopy(loss)
     assert isinstance(module, nn.Module)
     z = F.normalize(torch.ones(2, projection_size), dim=1)

@@ -123,9 +123,19 @@ def _log_weights_by_rank(
         return torch.from_numpy(log_weights).to(device, dtype)
 
 
-def _negative_log_share(positive: Tensor, log_negatives: Tensor) -> Tensor:
-    """Mean of -log(P / (P + Ng)), from log P and log Ng."""
-    return F.softplus(log_negatives - positive).mean()
+def _negative_log_share(
+    positive: Tensor, log_negatives: Tensor, robustness: float = 0.0
+) -> Tensor:
+    """Minus the log of the power mean of P / (P + Ng), from log P and log Ng.
+
+    The power is `robustness`; at 0 it is the geometric mean.
+    """
+    losses = F.softplus(log_negatives - positive)
+    if robustness == 0:
+        return losses.mean()
+    least = losses.min().detach()  # any constant would do; this one cannot overflow
+    powers = torch.expm1(-robustness * (losses - least))
+    return least - torch.log1p(powers.mean()) / robustness
 
 
 def ntxent_loss(z1: Tensor, z2: Tensor, *, temperature: float = 0.5) -> Tensor:
@@ -146,6 +156,7 @@ def bcl_loss(
     tau_plus: float = 0.1,
     alpha: float = 0.9,
     beta: float = 0.5,
+    robustness: float = 0.0,
 ) -> Tensor:
     r"""Bayesian contrastive loss: :math:`N_g = \sum_i \omega_i E_i`.
 
@@ -156,6 +167,7 @@ def bcl_loss(
     """
     _check_temperature(temperature)
     check_priors(alpha=alpha, beta=beta, tau_plus=tau_plus)
+    check_interval("robustness", robustness, 0, 1, closed="both")
     positive, unlabelled = _scaled_similarities(z1, z2, temperature)
     by_rank = _log_weights_by_rank(
         2 * len(z1) - 2, alpha, beta, tau_plus, unlabelled.dtype, unlabelled.device
@@ -163,7 +175,8 @@ def bcl_loss(
     order = _argsort_rows(unlabelled.detach())
     log_weights = torch.empty_like(unlabelled, requires_grad=False)
     log_weights.scatter_(1, order, by_rank.expand_as(order))
-    return _negative_log_share(positive, (unlabelled + log_weights).logsumexp(dim=1))
+    log_negatives = (unlabelled + log_weights).logsumexp(dim=1)
+    return _negative_log_share(positive, log_negatives, robustness)
 
 
 def debiased_loss(
@@ -276,6 +289,11 @@ class BCLLoss(nn.Module):
         Concentration: hardness of the negatives. 0.5 means no hard negative
         mining: each sample counts by how likely it is a true negative. 1 is the
         hardest.
+    robustness : float in [0, 1], default=0
+        How little anchors count whose views do not agree, as when one of them was
+        changed beyond recognition. 0 is the paper's mean over all anchors. Above, an
+        anchor counts in proportion to :math:`(P / (P + N_g))^q`, where P is the
+        exponentiated similarity of its views and q the `robustness`.
 
     Raises
     ------
@@ -283,10 +301,23 @@ class BCLLoss(nn.Module):
         If a parameter is out of range, or for ``alpha = beta = 1`` and for
         ``alpha = 1`` with ``tau_plus = 0``, where the weights are degenerate.
 
+    Notes
+    -----
+    With a robustness q the loss is minus the log of a power mean over anchors,
+
+    .. math:: -\frac{1}{q} \log \operatorname{mean} \left(
+        \frac{P}{P + N_g} \right)^q,
+
+    whose limit at 0 is the mean of the negative logs. It has the gradient of the
+    generalised cross entropy, of which RINCE [2]_ is the contrastive form, divided by
+    the mean of the anchors' weights, so that its scale does not depend on q.
+
     References
     ----------
-    Liu, Wang, Li (2023). Bayesian Self-Supervised Contrastive Learning.
-    arXiv:2301.11673.
+    .. [1] Liu, Wang, Li (2023). Bayesian Self-Supervised Contrastive Learning.
+       arXiv:2301.11673.
+    .. [2] Chuang et al. (2022). Robust Contrastive Learning against Noisy Views.
+       arXiv:2201.04309.
 
     Examples
     --------
@@ -308,14 +339,17 @@ class BCLLoss(nn.Module):
         tau_plus: float = 0.1,
         alpha: float = 0.9,
         beta: float = 0.5,
+        robustness: float = 0.0,
     ) -> None:
         super().__init__()
         _check_temperature(temperature)
         check_priors(alpha=alpha, beta=beta, tau_plus=tau_plus)
+        check_interval("robustness", robustness, 0, 1, closed="both")
         self.temperature = temperature
         self.tau_plus = tau_plus
         self.alpha = alpha
         self.beta = beta
+        self.robustness = robustness
 
     def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
         """Return the loss, a scalar, of two ``(n, d)`` L2-normalised views."""
@@ -326,12 +360,13 @@ class BCLLoss(nn.Module):
             tau_plus=self.tau_plus,
             alpha=self.alpha,
             beta=self.beta,
+            robustness=self.robustness,
         )
 
     def extra_repr(self) -> str:
         return (
             f"temperature={self.temperature}, tau_plus={self.tau_plus}, "
-            f"alpha={self.alpha}, beta={self.beta}"
+            f"alpha={self.alpha}, beta={self.beta}, robustness={self.robustness}"
         )
 
 
