@@ -209,14 +209,16 @@ def test_verbose_shows_a_progress_bar(X, capsys):
 @pytest.mark.parametrize("loss", ["bcl", "simclr", "dcl", "hcl"])
 def test_named_losses_take_the_priors(X, loss):
     module = {
-        "bcl": BCLLoss(0.3, tau_plus=0.2, alpha=0.8, beta=0.7),
+        "bcl": BCLLoss(0.3, tau_plus=0.2, alpha=0.8, beta=0.7, robustness=0.4),
         "simclr": NTXentLoss(0.3),
         "hcl": HardNegativeLoss(0.3, tau_plus=0.2),
         "dcl": HardNegativeLoss(0.3, tau_plus=0.2, concentration=0),
     }[loss]
     named = small(loss=loss, temperature=0.3, tau_plus=0.2, alpha=0.8, beta=0.7)
-    expected = small(loss=module).fit_transform(X)
-    assert_allclose(named.fit_transform(X), expected, rtol=1e-5)
+    named.set_params(robustness=0.4)
+    expected = small(loss=module).fit(X)
+    assert_allclose(named.fit_transform(X), expected.transform(X), rtol=1e-5)
+    assert named.robustness_ == expected.robustness_ == 0.4 * (loss == "bcl")
 
 
 @pytest.mark.parametrize(
@@ -314,6 +316,7 @@ def test_skorch_callbacks(X, tmp_path, capsys):
         ({"alpha": 1.0, "beta": 1.0}, "'alpha' and 'beta' cannot both be 1"),
         ({"alpha": 1.0, "tau_plus": 0.0}, "'alpha' cannot be 1 with 'tau_plus' 0"),
         ({"temperature": 0}, "'temperature' parameter of BCLEmbedder"),
+        ({"robustness": 1.5}, "'robustness' parameter of BCLEmbedder"),
         ({"loss": "ntxent"}, "'loss' parameter of BCLEmbedder"),
         ({"batch_size": 1}, "'batch_size' parameter of BCLEmbedder"),
         ({"hidden_layer_sizes": (16, 0)}, r"'hidden_layer_sizes'.*Got \(16, 0\)"),

@@ -24,6 +24,7 @@ PRIORS = {"tau_plus": 0.2, "alpha": 0.8, "beta": 0.7}
 LOSSES = {
     "simclr": (ntxent_loss, NTXentLoss, {}),
     "bcl": (bcl_loss, BCLLoss, PRIORS),
+    "robust bcl": (bcl_loss, BCLLoss, {**PRIORS, "robustness": 0.6}),
     "dcl": (debiased_loss, DebiasedLoss, {"tau_plus": 0.2}),
     "hcl": (
         hard_negative_loss,
@@ -44,7 +45,17 @@ def golden_arguments(case):
     }
 
 
-def oracle(name, z1, z2, t, tau_plus=0.0, alpha=0.5, beta=0.5, concentration=0.0):
+def oracle(
+    name,
+    z1,
+    z2,
+    t,
+    tau_plus=0.0,
+    alpha=0.5,
+    beta=0.5,
+    concentration=0.0,
+    robustness=0.0,
+):
     """Every loss as plain loops over anchors and samples, from the formulas."""
     z = np.concatenate([z1, z2]).tolist()
     n, rows = len(z1), range(2 * len(z1))
@@ -61,7 +72,7 @@ def oracle(name, z1, z2, t, tau_plus=0.0, alpha=0.5, beta=0.5, concentration=0.0
         n_unlabelled = len(scores)
         if name == "simclr":
             negatives = sum(masses)
-        elif name == "bcl":
+        elif name.endswith("bcl"):
             negatives = 0.0
             for score, mass in zip(scores, masses, strict=True):
                 p = sum(other <= score for other in scores) / n_unlabelled
@@ -81,6 +92,9 @@ def oracle(name, z1, z2, t, tau_plus=0.0, alpha=0.5, beta=0.5, concentration=0.0
                 n_unlabelled * math.exp(-1 / t),
             )
         losses.append(math.log1p(negatives / p_mass))  # -log(P / (P + Ng))
+    if robustness > 0:
+        powers = [math.exp(-loss) ** robustness for loss in losses]
+        return -math.log(sum(powers) / len(powers)) / robustness
     return sum(losses) / len(losses)
 
 
@@ -150,6 +164,28 @@ def test_tau_plus_has_no_effect_at_alpha_one_half(views):
     ]
     assert losses[0] == losses[1]
     assert losses[0] != ntxent_loss(z1, z2).item()
+
+
+def test_robustness_weighs_anchors_by_their_share(views):
+    # The gradient is that of a weighted mean of the anchors' losses.
+    z1, z2 = (z.requires_grad_() for z in views(6, 3))
+    bcl_loss(z1, z2, tau_plus=0.0, robustness=0.5).backward()
+    y1, y2 = (z.requires_grad_() for z in views(6, 3))
+    y = torch.cat([y1, y2])
+    scores = (y @ y.T / 0.5).fill_diagonal_(-torch.inf)
+    softmax = scores.softmax(dim=1)
+    shares = torch.cat([softmax.diagonal(6), softmax.diagonal(-6)])
+    weights = shares.detach().sqrt()
+    (-(weights * shares.log()).sum() / weights.sum()).backward()
+    assert_allclose(z1.grad, y1.grad, rtol=1e-10)
+    assert_allclose(z2.grad, y2.grad, rtol=1e-10)
+
+
+def test_robustness_starts_at_the_mean(views):
+    z1, z2 = views(16, 4, torch.float32)
+    expected = bcl_loss(z1, z2)
+    assert_allclose(bcl_loss(z1, z2, robustness=1e-6), expected, rtol=1e-6)
+    assert bcl_loss(z1, z2, robustness=0.5) < expected
 
 
 def test_hard_negative_special_cases(views):
@@ -274,6 +310,7 @@ def test_invalid_views(name, z1, z2, match):
         (BCLLoss, {"beta": 0}),
         (BCLLoss, {"tau_plus": 1}),
         (BCLLoss, {"alpha": 1, "beta": 1}),
+        (BCLLoss, {"robustness": 1.1}),
         (DebiasedLoss, {"tau_plus": 1}),
         (HardNegativeLoss, {"tau_plus": -0.1}),
         (HardNegativeLoss, {"concentration": -1}),

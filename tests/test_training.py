@@ -14,6 +14,7 @@ from skorch.callbacks import EarlyStopping
 from torch import nn
 
 from sklearn_bcl import BCLEmbedder
+from sklearn_bcl.losses import BCLLoss
 
 
 def test_epochs_follow_the_number_of_rows(X, monkeypatch):
@@ -30,6 +31,21 @@ def test_epochs_follow_the_number_of_rows(X, monkeypatch):
     with pytest.raises(ValueError, match="'max_epochs' parameter"):
         small(max_epochs="many").fit(X)
     assert BCLEmbedder().max_epochs == "auto"
+
+
+def test_robustness_follows_the_number_of_rows(X, monkeypatch):
+    monkeypatch.setattr("sklearn_bcl._parts.ROBUST_ROWS", 100)
+    many, few = small().fit(X), small().fit(X[:99])
+    assert (many.robustness_, few.robustness_) == (1.0, 0.0)
+    assert_array_equal(many.transform(X), small(robustness=1.0).fit(X).transform(X))
+    assert small().partial_fit(X[:50]).partial_fit(X).robustness_ == 1.0
+    assert small(early_stopping=True).fit(X).robustness_ == 0.0  # 90 to train on
+    assert small(loss="simclr").fit(X).robustness_ == 0.0
+    assert small(loss=BCLLoss(robustness=0.3)).fit(X).robustness_ == 0.3
+    images = np.resize(X, (100, 8, 8))
+    assert (
+        small(max_epochs=1, augmentation=lambda x, _: x).fit(images).robustness_ == 0.0
+    )
 
 
 def test_partial_fit(X):

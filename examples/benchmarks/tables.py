@@ -164,4 +164,16 @@ FAILURE: dict[str, Callable[[int], Table]] = {
     "all noise": all_noise,
     "linear classes": partial(linear_classes, n_samples=570, n_features=30),
 }
-HALVES = {"tuning": TUNING, "confirmation": CONFIRMATION, "failure": FAILURE}
+# Few rows of the tuning tables, on which robustness="auto" was chosen.
+SMALL: dict[str, Callable[[int], Table]] = {
+    f"{name}, {n_samples} rows": partial(first_rows, table, n_samples)
+    for n_samples in (150, 400)
+    for name, table in TUNING.items()
+    if name != "wine"
+}
+HALVES = {
+    "tuning": TUNING,
+    "confirmation": CONFIRMATION,
+    "failure": FAILURE,
+    "small": SMALL,
+}

@@ -338,8 +338,9 @@ class Untrained(TransformerMixin, BaseEstimator):
             return self.encoder_(rows).numpy()
 
 
-def bcl(seed: int, **settings: Any) -> BCLEmbedder:
-    return BCLEmbedder(random_state=seed, **settings)
+def bcl(seed: int, robustness: float = 0.0, **settings: Any) -> BCLEmbedder:
+    """Return what designs are built on: the default embedder, but for robustness."""
+    return BCLEmbedder(random_state=seed, robustness=robustness, **settings)
 
 
 def scaled(
