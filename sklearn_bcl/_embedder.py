@@ -121,7 +121,7 @@ class BCLEmbedder(
         negative, i.e. has the same latent class; about 1 / number of classes. "auto"
         is 0.1 or, with `use_labels`, the sum of the squared shares of the labelled
         rows' classes. It has no effect on "bcl" at ``alpha=0.5``. At 0, "bcl" with
-        ``beta=0.5`` is "simclr".
+        ``beta=0.5`` and ``robustness=0`` is "simclr".
     alpha : float in [0.5, 1] or "auto", default="auto"
         Location of "bcl": probability that the similarity of a positive exceeds that
         of a negative. "auto" is 0.9 or, with `use_labels`, measured on the labelled
@@ -148,10 +148,10 @@ class BCLEmbedder(
         mining: each sample counts by how likely it is a true negative. Above, hard
         ones count more, at 1 the most; below, easy ones, of which fewest are false.
     robustness : float in [0, 1] or "auto", default="auto"
-        How little rows count with "bcl" whose views do not agree. 0 is the paper's mean
-        over all rows; 1 counts a row in proportion to the share that its two views
+        How little rows count with "bcl" whose two views do not agree. 0 is the paper's
+        mean over all rows; 1 counts a row in proportion to the share that its views
         have in the loss's softmax. "auto" is 1 for tables of 1,000 training rows or
-        more, and 0 for smaller ones and for images.
+        more (in `partial_fit`: in the call), and 0 for smaller ones and for images.
     temperature : float > 0, default=0.5
         Softmax temperature of the cosine similarities.
     learning_rate : float > 0, default=0.001

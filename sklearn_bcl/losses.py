@@ -384,6 +384,11 @@ class DebiasedLoss(nn.Module):
     -----
     This is the "DCL" of Chuang et al., not the *decoupled* contrastive loss.
 
+    Where the views of an anchor agree and samples are spread evenly, P is
+    :math:`e^{1/t}` and the mean of E about 1. So with a `tau_plus` above
+    :math:`e^{-1/t}`, 0.135 at the default temperature, nothing is left after the
+    subtraction, and the floor :math:`N e^{-1/t}` takes over.
+
     References
     ----------
     Chuang et al. (2020). Debiased Contrastive Learning. arXiv:2007.00224.
