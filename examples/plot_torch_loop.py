@@ -3,8 +3,8 @@ The losses in a plain PyTorch loop
 ==================================
 
 ``sklearn_bcl.losses`` needs nothing of the estimator: a loss takes two L2-normalised
-views of a batch. Here it trains an encoder in a loop of a dozen lines, which comes out
-where the estimator does, and the weights are watched on the way.
+views of a batch. Here it trains an encoder in a loop of a dozen lines, which comes
+close to the estimator, and the weights are watched on the way.
 """
 
 # %%

@@ -148,10 +148,11 @@ class BCLEmbedder(
         mining: each sample counts by how likely it is a true negative. Above, hard
         ones count more, at 1 the most; below, easy ones, of which fewest are false.
     robustness : float in [0, 1] or "auto", default="auto"
-        How little rows count with "bcl" whose two views do not agree. 0 is the paper's
+        How strongly "bcl" weighs down rows whose two views disagree. 0 is the paper's
         mean over all rows; 1 counts a row in proportion to the share that its views
         have in the loss's softmax. "auto" is 1 for tables of 1,000 training rows or
-        more (in `partial_fit`: in the call), and 0 for smaller ones and for images.
+        more (in `partial_fit`: of the call), else 0. Set a number for streams, if folds
+        may have fewer, and at temperatures far below 0.5, as 1 leaves few that count.
     temperature : float > 0, default=0.5
         Softmax temperature of the cosine similarities.
     learning_rate : float > 0, default=0.001
@@ -213,7 +214,7 @@ class BCLEmbedder(
         Priors at the end of the fit: those set, those measured on labels, or those of
         your own loss if it is one of :mod:`sklearn_bcl.losses`.
     robustness_ : float
-        Robustness of the last fit; 0 with other losses than "bcl" or a `BCLLoss`.
+        That of the loss; 0 if it is neither "bcl" nor a `BCLLoss`.
     n_components_ : int
         Size of the embedding.
     n_iter_ : int

@@ -72,10 +72,9 @@ def auto_epochs(n_rows: int, early_stopping: bool) -> int:
     return int(np.clip(np.ceil(most * np.sqrt(AUTO_ROWS / n_rows)), least, most))
 
 
-def auto_robustness(rows: Rows) -> float:
+def auto_robustness(n_rows: int, *, is_table: bool) -> float:
     """Return the robustness of ``robustness="auto"``."""
-    is_table = rows[:1].ndim == 2
-    return float(is_table and len(rows) >= ROBUST_ROWS)
+    return float(is_table and n_rows >= ROBUST_ROWS)
 
 
 def fixed_priors(
@@ -92,10 +91,11 @@ def build_net(
     embedder: BCLEmbedder, rows: Rows, labelled: LabelledRows | None, seed: int
 ) -> ContrastiveNet:
     """Return an initialised, untrained net for some rows."""
+    example = rows[:2]
     tau_plus, alpha = fixed_priors(embedder, labelled)
     robustness = embedder.robustness
     if robustness == "auto":
-        robustness = auto_robustness(rows)
+        robustness = auto_robustness(len(rows), is_table=example.ndim == 2)
     loss = make_loss(
         embedder.loss,
         embedder.projection_size,
@@ -105,7 +105,6 @@ def build_net(
         beta=embedder.beta,
         robustness=robustness,
     )
-    example = rows[:2]
     augmentation = make_augmentation(embedder.augmentation, example)
     with isolated_rng(seed, rows.device):
         encoder, size = make_encoder(

@@ -8,7 +8,8 @@ temperature ``t``, :math:`P = e^{s^+/t}` and :math:`E_i = e^{s_i/t}`, each loss 
 
 .. math:: L = \operatorname{mean} \, -\log \frac{P}{P + N_g}
 
-with its own estimate :math:`N_g` of the negatives' mass. All are computed in the log
+with its own estimate :math:`N_g` of the negatives' mass (:class:`BCLLoss` can weigh
+anchors in the mean). All are computed in the log
 domain or scaled by the largest term, in float32 at least, so that they stay finite
 for half-precision inputs and low temperatures. The work is
 :math:`O(n^2 \log n)` at most, the memory :math:`O(n^2)`.
@@ -41,6 +42,7 @@ __all__ = [
 ]
 
 INDEX_BITS = 2**29 - 1
+LEAST_ROBUSTNESS = 1e-6  # below, it changes less than rounding does
 
 
 def _check_views(z1: Tensor, z2: Tensor) -> None:
@@ -131,7 +133,7 @@ def _negative_log_share(
     The power is `robustness`; at 0 it is the geometric mean.
     """
     losses = F.softplus(log_negatives - positive)
-    if robustness == 0:
+    if robustness < LEAST_ROBUSTNESS:
         return losses.mean()
     least = losses.min().detach()  # any constant would do; this one cannot overflow
     powers = torch.expm1(-robustness * (losses - least))
@@ -163,7 +165,8 @@ def bcl_loss(
     The weights depend on ranks only, so the sum is an L-statistic: sort each
     anchor's similarities once and weigh them by place.
 
-    See :class:`BCLLoss` for the parameters.
+    See :class:`BCLLoss` for the parameters, and for what `robustness` makes of the mean
+    over anchors.
     """
     _check_temperature(temperature)
     check_priors(alpha=alpha, beta=beta, tau_plus=tau_plus)
@@ -274,7 +277,7 @@ class BCLLoss(nn.Module):
     :func:`sklearn_bcl.bayes.importance_weights` of its rank among the anchor's
     unlabelled samples, at p = rank / N. The weights carry no gradient. At
     ``alpha = beta = 0.5``, or ``beta = 0.5`` with ``tau_plus = 0``, all weights are
-    one and the loss is :class:`NTXentLoss`.
+    one and the loss, with ``robustness = 0``, is :class:`NTXentLoss`.
 
     Parameters
     ----------
@@ -290,10 +293,11 @@ class BCLLoss(nn.Module):
         mining: each sample counts by how likely it is a true negative. 1 is the
         hardest.
     robustness : float in [0, 1], default=0
-        How little anchors count whose views do not agree, as when one of them was
+        How strongly anchors are weighed down whose two views disagree, as when one was
         changed beyond recognition. 0 is the paper's mean over all anchors. Above, an
         anchor counts in proportion to :math:`(P / (P + N_g))^q`, where P is the
-        exponentiated similarity of its views and q the `robustness`.
+        exponentiated similarity of its views and q the `robustness`. At lower
+        temperatures fewer anchors count.
 
     Raises
     ------
@@ -308,15 +312,18 @@ class BCLLoss(nn.Module):
     .. math:: -\frac{1}{q} \log \operatorname{mean} \left(
         \frac{P}{P + N_g} \right)^q,
 
-    whose limit at 0 is the mean of the negative logs. It has the gradient of the
-    generalised cross entropy, of which RINCE [2]_ is the contrastive form, divided by
-    the mean of the anchors' weights, so that its scale does not depend on q.
+    whose limit at 0 is the mean of the negative logs. Its gradient is that of the
+    generalised cross entropy of noisy labels [2]_, divided by the mean of the anchors'
+    weights, so that its scale does not depend on q. RINCE [3]_ is a related loss for
+    noisy views. Values at different q do not compare.
 
     References
     ----------
     .. [1] Liu, Wang, Li (2023). Bayesian Self-Supervised Contrastive Learning.
        arXiv:2301.11673.
-    .. [2] Chuang et al. (2022). Robust Contrastive Learning against Noisy Views.
+    .. [2] Zhang, Sabuncu (2018). Generalized Cross Entropy Loss for Training Deep
+       Neural Networks with Noisy Labels. arXiv:1805.07836.
+    .. [3] Chuang et al. (2022). Robust Contrastive Learning against Noisy Views.
        arXiv:2201.04309.
 
     Examples
@@ -386,8 +393,8 @@ class DebiasedLoss(nn.Module):
 
     Where the views of an anchor agree and samples are spread evenly, P is
     :math:`e^{1/t}` and the mean of E about 1. So with a `tau_plus` above
-    :math:`e^{-1/t}`, 0.135 at the default temperature, nothing is left after the
-    subtraction, and the floor :math:`N e^{-1/t}` takes over.
+    :math:`1 / (1 + e^{1/t})`, 0.119 at the default temperature, what the subtraction
+    leaves is less than the floor :math:`N e^{-1/t}`, which takes over.
 
     References
     ----------

@@ -401,10 +401,10 @@ def test_search_counts_data_sets(study, monkeypatch, capsys):
     rows = [
         (
             *(3, variant, data, seed, labels),
-            len(data) / 50 + seed / 10 + gain * (variant != "bcl"),
+            len(data) / 50 + seed / 10 + gain * (variant == "average"),
             "v1",
         )
-        for variant in ("bcl", "average")
+        for variant in (search.BASES[3][0], "average")
         for data, of_seeds in gains.items()
         for seed, gain in enumerate(of_seeds)
         for labels in search.LABELS
@@ -414,11 +414,13 @@ def test_search_counts_data_sets(study, monkeypatch, capsys):
     # The means of data sets are 2, 2 and 4 points.
     cell = "+2.7 (-0.2 to +5.5)"
     assert f"| average | {cell} | {cell} | {cell} | 6 |" in capsys.readouterr().out
-    # Without a split of "bcl", they are -3, -2 and -4.
+    # Without a split of the base, they are -3, -2 and -4.
     search.report(results[3:], base="average")
     output = capsys.readouterr().out
     cell = "-3.0 (-5.5 to -0.5)"
-    assert f"| bcl | {cell} | {cell} | {cell} | 5 |" in output
+    assert f"| {search.BASES[3][0]} | {cell} | {cell} | {cell} | 5 |" in output
+    search.report(results, base="no such")
+    assert "Round 3: no results of no such" in capsys.readouterr().out
 
 
 def test_every_variant_of_the_search_can_be_made(study):

@@ -24,7 +24,7 @@ PRIORS = {"tau_plus": 0.2, "alpha": 0.8, "beta": 0.7}
 LOSSES = {
     "simclr": (ntxent_loss, NTXentLoss, {}),
     "bcl": (bcl_loss, BCLLoss, PRIORS),
-    "robust bcl": (bcl_loss, BCLLoss, {**PRIORS, "robustness": 0.6}),
+    "robust bcl": (bcl_loss, BCLLoss, {**PRIORS, "robustness": 1.0}),
     "dcl": (debiased_loss, DebiasedLoss, {"tau_plus": 0.2}),
     "hcl": (
         hard_negative_loss,
@@ -184,8 +184,16 @@ def test_robustness_weighs_anchors_by_their_share(views):
 def test_robustness_starts_at_the_mean(views):
     z1, z2 = views(16, 4, torch.float32)
     expected = bcl_loss(z1, z2)
-    assert_allclose(bcl_loss(z1, z2, robustness=1e-6), expected, rtol=1e-6)
+    for tiny in (1e-46, 1e-7, 1e-5):
+        assert_allclose(bcl_loss(z1, z2, robustness=tiny), expected, rtol=1e-4)
     assert bcl_loss(z1, z2, robustness=0.5) < expected
+
+
+@pytest.mark.parametrize("robustness", [-0.1, 1.1, float("nan"), "auto"])
+def test_invalid_robustness(robustness, views):
+    z1, z2 = views(3, 2)
+    with pytest.raises(ValueError, match="'robustness' must be"):
+        bcl_loss(z1, z2, robustness=robustness)
 
 
 def test_hard_negative_special_cases(views):

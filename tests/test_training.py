@@ -14,6 +14,7 @@ from skorch.callbacks import EarlyStopping
 from torch import nn
 
 from sklearn_bcl import BCLEmbedder
+from sklearn_bcl._parts import auto_robustness
 from sklearn_bcl.losses import BCLLoss
 
 
@@ -37,15 +38,33 @@ def test_robustness_follows_the_number_of_rows(X, monkeypatch):
     monkeypatch.setattr("sklearn_bcl._parts.ROBUST_ROWS", 100)
     many, few = small().fit(X), small().fit(X[:99])
     assert (many.robustness_, few.robustness_) == (1.0, 0.0)
-    assert_array_equal(many.transform(X), small(robustness=1.0).fit(X).transform(X))
-    assert small().partial_fit(X[:50]).partial_fit(X).robustness_ == 1.0
+    for embedder, rows in ((many, X), (few, X[:99])):
+        fixed = small(robustness=embedder.robustness_).fit(rows)
+        assert_array_equal(embedder.transform(X), fixed.transform(X))
     assert small(early_stopping=True).fit(X).robustness_ == 0.0  # 90 to train on
+    assert small().partial_fit(X[:50]).partial_fit(X).robustness_ == 1.0
     assert small(loss="simclr").fit(X).robustness_ == 0.0
     assert small(loss=BCLLoss(robustness=0.3)).fit(X).robustness_ == 0.3
-    images = np.resize(X, (100, 8, 8))
-    assert (
-        small(max_epochs=1, augmentation=lambda x, _: x).fit(images).robustness_ == 0.0
-    )
+
+
+def test_images_have_no_robustness_unless_it_is_set(X, monkeypatch):
+    monkeypatch.setattr("sklearn_bcl._parts.ROBUST_ROWS", 100)
+    images = small(max_epochs=1, image_shape=(2, 4), augmentation="noise")
+    rows = np.resize(X, (100, 8))
+    assert images.fit(rows).robustness_ == 0.0
+    assert images.set_params(robustness=0.5).fit(rows).robustness_ == 0.5
+
+
+def test_robustness_may_change_between_warm_starts(X):
+    embedder = small(warm_start=True, robustness=0.0).fit(X)
+    assert embedder.set_params(robustness=1.0).fit(X).robustness_ == 1.0
+    assert embedder.n_iter_ == 6
+
+
+def test_robustness_is_for_a_thousand_rows():
+    assert [auto_robustness(n, is_table=True) for n in (999, 1000)] == [0.0, 1.0]
+    assert auto_robustness(1000, is_table=False) == 0.0
+    assert BCLEmbedder().robustness == "auto"
 
 
 def test_partial_fit(X):

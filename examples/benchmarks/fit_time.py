@@ -1,4 +1,4 @@
-"""Time of a default fit, and what the Bayesian weights cost of it.
+"""Time of a default fit, and what weights of samples and of rows cost of it.
 
     python examples/benchmarks/fit_time.py
 

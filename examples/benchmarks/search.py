@@ -8,7 +8,8 @@ The protocol is that of `label_efficiency.py` with 20, 50 and 200 labels and 5 d
 them, of which the means are kept. Each round compares variants with one base design,
 whose seeds they share. That of rounds 1 and 2 is history, the default of version
 0.1.0.dev0, whose encoder was the perceptron alone: their results are kept, and only the
-last round is run. Round 3 is from before `robustness`, and its designs are without it.
+last round is run. The designs of round 3 are without `robustness`, unless it is in the
+name.
 """
 
 from __future__ import annotations
@@ -162,24 +163,23 @@ def run_missing(path: Path, n_seeds: int, n_jobs: int) -> None:
             file.flush()
 
 
-def report(results: pd.DataFrame, variant_as_base: str | None = None) -> None:
+def report(results: pd.DataFrame, base: str | None = None) -> None:
     """Print each variant's accuracy less that of a base, with a 95 % interval.
 
     It is over data sets, whose splits count as one. With 200 labels there is no wine.
     """
     values = results.set_index(["data", "seed"])
     for number, of_round in values.groupby("round"):
-        base, name = BASES[number]
-        if variant_as_base is not None:
-            base = name = variant_as_base
-        base_rows = of_round[of_round["variant"] == base]
+        base_variant, name = BASES[number] if base is None else (base, base)
+        base_rows = of_round[of_round["variant"] == base_variant]
         if base_rows.empty:
+            print(f"\nRound {number}: no results of {base_variant}")
             continue
         print(f"\nRound {number}, base {name}; points, 95 % interval\n")
         print("| variant | 20 labels | 50 labels | 200 labels | splits |")
         print("|---|---|---|---|---|")
         for variant, of_variant in of_round.groupby("variant", sort=False):
-            if variant == base:
+            if variant == base_variant:
                 continue
             cells, n_splits = [], 0
             for labels in LABELS:
@@ -201,7 +201,9 @@ def main() -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--report", action="store_true", help="run nothing")
-    parser.add_argument("--base", help="variant to compare with, not the round's own")
+    parser.add_argument(
+        "--base", help="variant to compare with, in place of each round's"
+    )
     parser.add_argument("--data", nargs="+", default=list(TUNING), help="to report on")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--jobs", type=int, default=2)

@@ -338,7 +338,7 @@ class Untrained(TransformerMixin, BaseEstimator):
             return self.encoder_(rows).numpy()
 
 
-def bcl(seed: int, robustness: float = 0.0, **settings: Any) -> BCLEmbedder:
+def plain(seed: int, robustness: float = 0.0, **settings: Any) -> BCLEmbedder:
     """Return what designs are built on: the default embedder, but for robustness."""
     return BCLEmbedder(random_state=seed, robustness=robustness, **settings)
 
@@ -347,7 +347,7 @@ def scaled(
     scaler: Any, seed: int, make: Callable[[int], nn.Module] = mlp, **settings: Any
 ) -> BaseEstimator:
     """Return an embedder with another scaling of the features, or another encoder."""
-    return make_pipeline(scaler, OwnEncoder(bcl(seed, **settings), make))
+    return make_pipeline(scaler, OwnEncoder(plain(seed, **settings), make))
 
 
 def quantiles(seed: int) -> QuantileTransformer:
@@ -365,50 +365,50 @@ def augmented(make: Callable[..., Any]) -> Callable[..., BaseEstimator]:
 
     def embedder(seed: int, rate: float | None = None, **settings: Any) -> BCLEmbedder:
         augmentation = make() if rate is None else make(rate)
-        return bcl(seed, augmentation=augmentation, **settings)
+        return plain(seed, augmentation=augmentation, **settings)
 
     return embedder
 
 
 VARIANTS: dict[str, Callable[..., Any]] = {
-    "oracle": lambda seed: OracleEmbedder(bcl(seed), oracle.OracleLoss(0.5)),
+    "oracle": lambda seed: OracleEmbedder(plain(seed), oracle.OracleLoss(0.5)),
     "oracle of ranks": lambda seed, **kw: OracleEmbedder(
-        bcl(seed, callbacks=[CleanRows()]), RankOracleLoss(**kw)
+        plain(seed, callbacks=[CleanRows()]), RankOracleLoss(**kw)
     ),
     "raw appended": lambda seed, **kw: FeatureUnion(
-        [("raw", StandardScaler()), ("bcl", bcl(seed, **kw))]
+        [("raw", StandardScaler()), ("bcl", plain(seed, **kw))]
     ),
     "standardised": lambda seed, **kw: scaled(StandardScaler(), seed, **kw),
     "quantiles": lambda seed, **kw: scaled(quantiles(seed), seed, **kw),
     "batch norm": clipped(batch_norm),
-    "draws": lambda seed, **kw: bcl(
+    "draws": lambda seed, **kw: plain(
         seed, loss=DrawsLoss(**kw), callbacks=[CleanRows()]
     ),
-    "cluster shares": lambda seed: bcl(seed, loss=SharesLoss(n_clusters=10)),
+    "cluster shares": lambda seed: plain(seed, loss=SharesLoss(n_clusters=10)),
     "oracle of near": lambda seed, **kw: OracleEmbedder(
-        bcl(seed), NearOracleLoss(**kw)
+        plain(seed), NearOracleLoss(**kw)
     ),
-    "oracle of shares": lambda seed: OracleEmbedder(bcl(seed), SharesLoss()),
+    "oracle of shares": lambda seed: OracleEmbedder(plain(seed), SharesLoss()),
     "row swap": augmented(RowSwap),
-    "corruption by clusters": lambda seed, **kw: ClusterEmbedder(bcl(seed), **kw),
-    "one cycle": lambda seed: bcl(seed, callbacks=[OneCycle()]),
+    "corruption by clusters": lambda seed, **kw: ClusterEmbedder(plain(seed), **kw),
+    "one cycle": lambda seed: plain(seed, callbacks=[OneCycle()]),
     "perceptron": clipped(perceptron),
     "clipped": lambda seed: ClippedScale(),
     "untrained": lambda seed: Untrained(seed),
     "linear output": clipped(linear_output),
     "skip": clipped(Skip),
-    "neighbours": lambda seed, **kw: NeighbourEmbedder(bcl(seed, **kw), both=True),
-    "neighbour positives": lambda seed: NeighbourEmbedder(bcl(seed)),
+    "neighbours": lambda seed, **kw: NeighbourEmbedder(plain(seed, **kw), both=True),
+    "neighbour positives": lambda seed: NeighbourEmbedder(plain(seed)),
     "corruption": augmented(FeatureCorruption),
     "corruption by near rows": augmented(NearCorruption),
     "one view": augmented(OneView),
     "noise": augmented(lambda: GaussianNoise(0.5)),
-    "normalised": lambda seed, **kw: make_pipeline(bcl(seed, **kw), Normalizer()),
+    "normalised": lambda seed, **kw: make_pipeline(plain(seed, **kw), Normalizer()),
     "average normalised": lambda seed, **kw: make_pipeline(
-        bcl(seed, callbacks=[WeightAverage()], **kw), Normalizer()
+        plain(seed, callbacks=[WeightAverage()], **kw), Normalizer()
     ),
-    "average": lambda seed, **kw: bcl(seed, callbacks=[WeightAverage()], **kw),
-    "cosine": lambda seed, **kw: bcl(
+    "average": lambda seed, **kw: plain(seed, callbacks=[WeightAverage()], **kw),
+    "cosine": lambda seed, **kw: plain(
         seed, callbacks=[LRScheduler("CosineAnnealingLR", T_max=200)], **kw
     ),
 }
