@@ -66,7 +66,8 @@ class BCLEmbedder(
     features redrawn from other rows) have similar projections and different rows
     have dissimilar ones, each other row weighed by how likely it is a true negative
     rather than a row of the same kind (and, with `beta` above 0.5, by how hard it
-    is). The encoder's output is the embedding; no labels are used.
+    is). In large tables, rows whose two views disagree count less (`robustness`). The
+    encoder's output is the embedding; no labels are used.
 
     Parameters
     ----------
@@ -108,8 +109,7 @@ class BCLEmbedder(
         other dtypes become float32. An encoder fitted on uint8 images sees their
         pixels divided by 255, one fitted on others as they are.
     channel_order : {"auto", "first", "last"}, default="auto"
-        Where the channels of images with three dimensions are. "auto" finds an axis
-        of 1, 3 or 4.
+        Where the channels of 3D images are. "auto" finds an axis of 1, 3 or 4.
     loss : {"bcl", "simclr", "dcl", "hcl"} or torch.nn.Module, default="bcl"
         :class:`~sklearn_bcl.losses.BCLLoss`, :class:`~sklearn_bcl.losses.NTXentLoss`,
         :class:`~sklearn_bcl.losses.DebiasedLoss` or
@@ -151,15 +151,15 @@ class BCLEmbedder(
         How strongly "bcl" weighs down rows whose two views disagree. 0 is the paper's
         mean over all rows; 1 counts a row in proportion to the share that its views
         have in the loss's softmax. "auto" is 1 for tables of 1,000 training rows or
-        more (in `partial_fit`: of the call), else 0. Set a number for streams, if folds
-        may have fewer, and at temperatures far below 0.5, as 1 leaves few that count.
+        more, else 0. Set a number where fits on both sides of that have to be alike:
+        in searches whose folds are smaller than that but not the whole, and in calls of
+        `partial_fit`. At temperatures far below 0.5, few rows count with 1.
     temperature : float > 0, default=0.5
         Softmax temperature of the cosine similarities.
     learning_rate : float > 0, default=0.001
         Step size of the optimiser.
     weight_decay : float >= 0, default=1e-6
-        L2 penalty of the optimiser ("adamw": decoupled weight decay). Not used by
-        optimisers without one.
+        L2 penalty of the optimiser ("adamw": decoupled weight decay), if it has one.
     optimizer : {"adam", "adamw", "sgd"} or subclass of torch.optim.Optimizer, \
             default="adam"
         Optimiser; "sgd" has a momentum of 0.9.
@@ -177,8 +177,7 @@ class BCLEmbedder(
     validation_fraction : float in (0, 1), default=0.1
         Share of rows held out. Only used with `early_stopping`.
     n_iter_no_change : int, default=10
-        Number of epochs without improvement after which training stops. Only used
-        with `early_stopping`.
+        Epochs without improvement that end training. Only used with `early_stopping`.
     tol : float >= 0, default=1e-4
         Least decrease of the held-out loss that counts as improvement. Only used with
         `early_stopping`.
