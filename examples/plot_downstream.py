@@ -1,9 +1,9 @@
 """
-Downstream: clusters, neighbours, anomalies and maps
+Downstream: clusters, neighbors, anomalies and maps
 ====================================================
 
 An embedding is an array, so whatever scikit-learn has goes on from it. On the digits,
-k-means, nearest neighbours and the detection of a digit that training has not seen are
+k-means, nearest neighbors and the detection of a digit that training has not seen are
 all better in the embedding than on the pixels.
 """
 
@@ -29,7 +29,7 @@ X_train, X_test, y_train, y_test = train_test_split(
 
 
 # %%
-# Similarity in an embedding is that of directions: normalise rows before distances.
+# Similarity in an embedding is that of directions: normalize rows before distances.
 def features(X_train):
     """Return fitted transformers: of pixels, and of the embedding."""
     embedder = BCLEmbedder(max_epochs=20, random_state=0)
@@ -44,13 +44,13 @@ scores = {}
 for name, transformer in fitted.items():
     Z_train, Z_test = transformer.transform(X_train), transformer.transform(X_test)
     clusters = KMeans(10, n_init=10, random_state=0).fit(Z_train).predict(Z_test)
-    labelled, _, labels, _ = train_test_split(
+    labeled, _, labels, _ = train_test_split(
         Z_train, y_train, train_size=100, stratify=y_train, random_state=0
     )
-    neighbours = KNeighborsClassifier(3).fit(labelled, labels)
+    neighbors = KNeighborsClassifier(3).fit(labeled, labels)
     scores[name] = {
         "k-means, adjusted\nRand index": adjusted_rand_score(y_test, clusters),
-        "3 neighbours, 100 labels,\naccuracy": neighbours.score(Z_test, y_test),
+        "3 neighbors, 100 labels,\naccuracy": neighbors.score(Z_test, y_test),
     }
 
 # %%

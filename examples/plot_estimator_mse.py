@@ -3,11 +3,11 @@ The weighted mean estimates the true negatives best
 ===================================================
 
 A contrastive loss needs the mean of exp(s / t) over *true* negatives, and sees
-unlabelled samples only. Three estimates, on simulated scores: the mean over all
-unlabelled samples (biased: false negatives raise it), that mean less the share that
+unlabeled samples only. Three estimates, on simulated scores: the mean over all
+unlabeled samples (biased: false negatives raise it), that mean less the share that
 10 known positives predict (debiased, "DCL"), and the mean weighed by BCL (``beta``
 0.5: no mining). This repeats the third numerical experiment of the BCL paper
-(arXiv:2301.11673): 100 anchors, 100 unlabelled samples each, scores uniform on
+(arXiv:2301.11673): 100 anchors, 100 unlabeled samples each, scores uniform on
 [-1/t², 1/t²] at t = 0.5, ``tau_plus`` 0.1. The error is that against the mean over
 the true negatives of the same anchor.
 """
@@ -19,7 +19,7 @@ from scipy import stats
 
 from sklearn_bcl.bayes import importance_weights, sample_scores
 
-N_ANCHORS, N_UNLABELLED, N_POSITIVES = 100, 100, 10
+N_ANCHORS, N_UNLABELED, N_POSITIVES = 100, 100, 10
 TAU_PLUS, TEMPERATURE = 0.1, 0.5
 REPETITIONS = 100
 ALPHAS = [0.5, 0.6, 0.7, 0.8, 0.86, 0.9, 0.95, 0.999]
@@ -32,12 +32,12 @@ def squared_errors(alpha, seed):
     rng = np.random.RandomState(seed)
     options = {"alpha": alpha, "ppf": uniform.ppf, "random_state": rng}
     scores, is_true_negative = sample_scores(
-        N_ANCHORS, N_UNLABELLED, tau_plus=TAU_PLUS, **options
+        N_ANCHORS, N_UNLABELED, tau_plus=TAU_PLUS, **options
     )
     positives, _ = sample_scores(N_ANCHORS, N_POSITIVES, tau_plus=1, **options)
     mass = np.exp(scores / TEMPERATURE)
     positive_mass = np.exp(positives / TEMPERATURE).mean(axis=1)
-    p = (scores.argsort(axis=1).argsort(axis=1) + 1) / N_UNLABELLED
+    p = (scores.argsort(axis=1).argsort(axis=1) + 1) / N_UNLABELED
     weights = importance_weights(p, alpha=alpha, beta=0.5, tau_plus=TAU_PLUS)
 
     truth = np.average(mass, axis=1, weights=is_true_negative)

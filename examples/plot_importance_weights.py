@@ -2,7 +2,7 @@
 Importance weights: beta chooses between debiasing and mining
 =============================================================
 
-The weight of an unlabelled sample depends on the rank of its score only. At ``beta``
+The weight of an unlabeled sample depends on the rank of its score only. At ``beta``
 0.5 the weights only debias: they fall with the rank, the more so the better the
 encoder ranks (``alpha``), since a top rank is then more likely a false negative. At
 0.9 and 1 they mine hard negatives: they rise with the rank. At ``alpha`` 0.5 the

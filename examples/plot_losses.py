@@ -3,7 +3,7 @@ Comparing losses: the same fit under four of them
 =================================================
 
 SimCLR, the debiased loss ("DCL"), that with hard negatives ("HCL") and BCL differ in
-what they make of an anchor's unlabelled samples only. On the digits, three seeds each,
+what they make of an anchor's unlabeled samples only. On the digits, three seeds each,
 they are close: what they share matters more than what they do not.
 """
 
@@ -28,10 +28,7 @@ def measure(loss, seed):
     X_train, X_test, y_train, y_test = train_test_split(
         X, y, test_size=0.3, stratify=y, random_state=seed
     )
-    # At robustness 0, as the other three have none, the losses differ in weights only.
-    embedder = BCLEmbedder(
-        loss=loss, robustness=0.0, max_epochs=10, random_state=seed
-    ).fit(X_train)
+    embedder = BCLEmbedder(loss=loss, max_epochs=10, random_state=seed).fit(X_train)
     Z_train, Z_test = embedder.transform(X_train), embedder.transform(X_test)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
     accuracies = []

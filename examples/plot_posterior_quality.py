@@ -7,7 +7,7 @@ is a true negative, P(TN). Labels, held back in training, tell how good it is: a
 *ranker*, by the AUC with which it finds the true negatives among an anchor's samples,
 and as a *probability*, by how often samples of a given P(TN) are true negatives.
 Samples are those that the loss sees: two random views of the rows of a batch, after
-training (so that a network with batch normalisation uses its running statistics).
+training (so that a network with batch normalization uses its running statistics).
 
 By default this trains on the digits, in half a minute. With ``--model`` it reads a
 model that ``examples/paper/train.py`` or ``defaults.py`` has saved for Fashion-MNIST.
@@ -25,6 +25,7 @@ from scipy.stats import rankdata
 from sklearn.datasets import load_digits
 
 from sklearn_bcl import BCLEmbedder
+from sklearn_bcl.augmentations import FeatureCorruption, ImageAugmentation
 from sklearn_bcl.bayes import alpha_from_auc, true_negative_posterior
 from sklearn_bcl.plotting import PosteriorDisplay
 
@@ -43,20 +44,19 @@ if arguments.model:
 else:
     name, (X, y) = "digits", load_digits(return_X_y=True)
     embedder = BCLEmbedder(random_state=0).fit(X)
-net = embedder.net_
+augment = ImageAugmentation() if arguments.model else FeatureCorruption()
 
 
 # %%
 # The ranks p of each anchor's samples in some batches, and which are true negatives.
 def sample_ranks(batch, labels, generator):
     """Return p and the truth, both of shape (2n, 2n - 2)."""
-    batch = torch.from_numpy(batch).to(net.device, torch.float32)
-    batch = batch / 255 if arguments.model else batch
-    with torch.no_grad():
-        z = torch.cat(net.project_views(batch, generator)).cpu().numpy()
+    rows = torch.from_numpy(batch).float()
+    views = torch.cat([augment(rows, generator) for _ in range(2)])
     n = len(batch)
     own_or_positive = np.tile(np.eye(n, dtype=bool), (2, 2))
-    similarities = (z @ z.T)[~own_or_positive].reshape(2 * n, 2 * n - 2)
+    similarities = embedder.similarity(views)[~own_or_positive]
+    similarities = similarities.reshape(2 * n, 2 * n - 2)
     labels = np.tile(labels, 2)
     is_true_negative = labels[:, None] != labels
     return (
@@ -66,7 +66,7 @@ def sample_ranks(batch, labels, generator):
 
 
 order = np.random.RandomState(0).permutation(len(X))
-generator = torch.Generator(net.device).manual_seed(0)
+generator = torch.Generator().manual_seed(0)
 batches = [
     order[start : start + BATCH_SIZE]
     for start in range(0, len(X) - BATCH_SIZE + 1, BATCH_SIZE)

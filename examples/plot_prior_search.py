@@ -47,16 +47,16 @@ assert (scores[0] == scores[0, 0]).all()
 # settings by plain NT-Xent on held-out rows only; a scorer of ``sklearn_bcl.metrics``
 # says how well the embedding ranks rows of the same class.
 embedder = BCLEmbedder(max_epochs=10, random_state=0)
-unlabelled = GridSearchCV(embedder, prior_grid(6), cv=3, n_jobs=2).fit(X)
-labelled = GridSearchCV(
+unlabeled = GridSearchCV(embedder, prior_grid(6), cv=3, n_jobs=2).fit(X)
+labeled = GridSearchCV(
     embedder, prior_grid(6), cv=3, n_jobs=2, scoring=embedding_auc_scorer
 ).fit(X, y)
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 print("alpha  beta  tau_plus  score (NT-Xent)  macro-AUC")
 for setting, score, auc in zip(
-    unlabelled.cv_results_["params"],
-    unlabelled.cv_results_["mean_test_score"],
-    labelled.cv_results_["mean_test_score"],
+    unlabeled.cv_results_["params"],
+    unlabeled.cv_results_["mean_test_score"],
+    labeled.cv_results_["mean_test_score"],
     strict=True,
 ):
     print("{alpha:5}  {beta:4}  {tau_plus:8}".format(**setting), end="")

@@ -1,8 +1,8 @@
 """
-Quick tour: unlabelled rows in, linear structure out
+Quick tour: unlabeled rows in, linear structure out
 ====================================================
 
-Fifty labelled digits and 1,207 without a label: a logistic regression on the embedding
+Fifty labeled digits and 1,207 without a label: a logistic regression on the embedding
 of all of them makes about half of the errors of one on the pixels.
 """
 
@@ -33,10 +33,10 @@ for name, train, test in (
     ("embedding", Z_train, Z_test),
 ):
     classifier = LogisticRegression(max_iter=5000)
-    labelled, _, y_labelled, _ = train_test_split(
+    labeled, _, y_labeled, _ = train_test_split(
         train, y_train, train_size=50, stratify=y_train, random_state=0
     )
-    accuracy = classifier.fit(labelled, y_labelled).score(test, y_test)
+    accuracy = classifier.fit(labeled, y_labeled).score(test, y_test)
     print(f"50 labels, {name}: accuracy {accuracy:.3f}")
 
 # %%

@@ -60,10 +60,12 @@ figure.suptitle(
 # %%
 # Over all pairs, P(TN) finds the true negatives with the AUC on the left. As a
 # probability it gives the most similar candidates too good a chance (right), as the
-# priors are only guesses. With ``use_labels=True``, here 200 labels set those that are
-# "auto", and nothing else: P(TN) is then closer to the truth.
+# priors are only guesses. With "labels" as priors, 200 labels set them, and nothing
+# else: P(TN) is then closer to the truth.
 some = np.where(np.arange(len(y)) < 200, y, -1)
-informed = BCLEmbedder(max_epochs=40, random_state=0, use_labels=True).fit(X, some)
+informed = BCLEmbedder(
+    tau_plus="labels", alpha="labels", max_epochs=40, random_state=0
+).fit(X, some)
 figure, axes = plt.subplots(2, 2, figsize=(9, 8), layout="constrained")
 for name, model, ax in zip(
     ("default", "200 labels"), (embedder, informed), axes, strict=True

@@ -2,7 +2,7 @@
 Scores of true and false negatives: two halves of one density
 =============================================================
 
-Under the model, an anchor's unlabelled scores mix true negatives (TN) and false
+Under the model, an anchor's unlabeled scores mix true negatives (TN) and false
 negatives (FN). The better the encoder ranks (``alpha``), the further apart their
 densities; at ``alpha`` 0.5 they are the same, at 1 they are those of the smaller and
 of the larger one of two draws. This repeats the first numerical experiment of the BCL

@@ -2,8 +2,8 @@
 Semi-supervised digits: what a label is worth
 =============================================
 
-In a pipeline, an embedder sees the labelled rows only. Fit it on all rows instead,
-labelled or not, and let a small model see the labels: on the embedding, 40 of them are
+In a pipeline, an embedder sees the labeled rows only. Fit it on all rows instead,
+labeled or not, and let a small model see the labels: on the embedding, 40 of them are
 worth 100 on the pixels.
 """
 
@@ -40,16 +40,16 @@ methods = {
 accuracies = {name: np.zeros((len(LABEL_COUNTS), DRAWS)) for name in methods}
 for i, n_labels in enumerate(LABEL_COUNTS):
     for draw in range(DRAWS):
-        labelled, _ = train_test_split(
+        labeled, _ = train_test_split(
             np.arange(len(y_train)),
             train_size=n_labels,
             stratify=y_train,
             random_state=draw,
         )
         partly = np.full(len(y_train), -1)
-        partly[labelled] = y_train[labelled]
+        partly[labeled] = y_train[labeled]
         for name, (model, train, test) in methods.items():
-            rows = slice(None) if "self" in name else labelled
+            rows = slice(None) if "self" in name else labeled
             model.fit(train[rows], partly[rows])
             accuracies[name][i, draw] = model.score(test, y_test)
 

@@ -2,9 +2,9 @@
 The losses in a plain PyTorch loop
 ==================================
 
-``sklearn_bcl.losses`` needs nothing of the estimator: a loss takes two L2-normalised
-views of a batch. Here it trains an encoder in a loop of a dozen lines, which comes
-close to the estimator, and the weights are watched on the way.
+``sklearn_bcl.losses`` needs nothing of the estimator: a loss takes the projections of
+two views of a batch, and normalizes them itself. Here it trains an encoder in a loop of
+a dozen lines, which comes close to the estimator.
 """
 
 # %%
@@ -12,10 +12,9 @@ import matplotlib.pyplot as plt
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
-from torch.nn.functional import normalize
 
 from sklearn_bcl.augmentations import FeatureCorruption
-from sklearn_bcl.losses import BCLLoss, ntxent_loss
+from sklearn_bcl.losses import BCLLoss, NTXentLoss
 from sklearn_bcl.metrics import embedding_auc
 
 X, y = load_digits(return_X_y=True)
@@ -30,18 +29,19 @@ head = nn.Sequential(nn.ReLU(), nn.Linear(128, 64))
 optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()], lr=1e-3)
 augment = FeatureCorruption(rate=0.3)
 loss_function = BCLLoss(temperature=0.5, tau_plus=0.1, alpha=0.9, beta=0.5)
+ntxent = NTXentLoss(temperature=0.5)
 
 history = {"BCL (trained)": [], "NT-Xent": []}
 for _ in range(30):
     for batch in rows[torch.randperm(len(rows), generator=generator)].split(300):
         views = (augment(batch, generator) for _ in range(2))
-        z1, z2 = (normalize(head(encoder(view)), dim=1) for view in views)
+        z1, z2 = (head(encoder(view)) for view in views)
         loss = loss_function(z1, z2)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         history["BCL (trained)"].append(loss.item())
-        history["NT-Xent"].append(ntxent_loss(z1.detach(), z2.detach()).item())
+        history["NT-Xent"].append(ntxent(z1.detach(), z2.detach()).item())
 
 with torch.no_grad():
     auc_before = embedding_auc(rows, y)

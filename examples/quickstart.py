@@ -1,6 +1,6 @@
 """Quickstart: 50 labels on the digits, with and without an embedding.
 
-Every method sees the same unlabelled training rows and feeds the same logistic
+Every method sees the same unlabeled training rows and feeds the same logistic
 regression, fitted on 50, on 200 and on all labels; accuracy is that on the 30 % of
 rows held out. Means and standard deviations are over 3 splits (with their own seed of
 the embedder) x 5 draws of labels. Takes about a minute on two cores.
@@ -39,13 +39,13 @@ def accuracies(Z_train, y_train, Z_test, y_test, n_labels):
         return [classifier.fit(Z_train, y_train).score(Z_test, y_test)]
     scores = []
     for draw in LABEL_DRAWS:
-        labelled, _ = train_test_split(
+        labeled, _ = train_test_split(
             np.arange(len(y_train)),
             train_size=n_labels,
             stratify=y_train,
             random_state=draw,
         )
-        classifier.fit(Z_train[labelled], y_train[labelled])
+        classifier.fit(Z_train[labeled], y_train[labeled])
         scores.append(classifier.score(Z_test, y_test))
     return scores
 

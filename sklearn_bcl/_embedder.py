@@ -14,38 +14,37 @@ from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
-    _fit_context,
 )
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
+from skorch.history import History
 from torch import Tensor, nn
 
-from sklearn_bcl._net import Augmentation, ContrastiveNet, resolve_device
-from sklearn_bcl._parts import (
-    AUGMENTATIONS,
-    ENCODERS,
-    LOSSES,
-    OPTIMIZERS,
-    auto_epochs,
-    build_net,
-    fixed_priors,
-    split_rows,
-)
+from sklearn_bcl._data.format import RowFormat
+from sklearn_bcl._data.labels import read_labels
+from sklearn_bcl._data.rows import MIN_BATCH_ROWS, Rows
+from sklearn_bcl._device import resolve_device
+from sklearn_bcl._net import Augmentation, ContrastiveNet
+from sklearn_bcl._parameters import labels_asked_by, make_net, refuse_idle
+from sklearn_bcl._parts import AUGMENTATIONS, ENCODERS, LOSSES, OPTIMIZERS
 from sklearn_bcl._posterior import PosteriorMixin
-from sklearn_bcl._priors import LabelledRows
-from sklearn_bcl._rows import MIN_BATCH_ROWS, ImageLayout, Rows, validate_rows
-from sklearn_bcl._scaling import FeatureScales
-from sklearn_bcl.encoders import MLPEncoder
-from sklearn_bcl.losses import BCLLoss, DebiasedLoss, HardNegativeLoss
+from sklearn_bcl._sklearn_compat import Interval, StrOptions, fit_context
 
 __all__ = ["BCLEmbedder"]
 
 SCORE_TEMPERATURE = 0.5
+OPTIONAL_ATTRIBUTES = (  # a fit may lack them
+    "feature_names_in_",
+    "validation_loss_curve_",
+    "tau_plus_",
+    "alpha_",
+    "beta_",
+)
 
 # What `X` may be; sparse matrices and DataFrames are array-like to NumPy's hints.
 Table = ArrayLike | Tensor
+Augmentations = str | Augmentation | Sequence[str | Augmentation | None]
 
 
 def _trains_single_epochs(embedder: BCLEmbedder) -> bool:
@@ -60,109 +59,103 @@ def _trains_single_epochs(embedder: BCLEmbedder) -> bool:
 class BCLEmbedder(
     PosteriorMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
-    """Embed unlabelled rows by Bayesian contrastive learning.
+    """Embed unlabeled rows by Bayesian contrastive learning.
 
-    An encoder is trained so that two random views of a row (by default: with
-    features redrawn from other rows) have similar projections and different rows
-    have dissimilar ones, each other row weighed by how likely it is a true negative
-    rather than a row of the same kind (and, with `beta` above 0.5, by how hard it
-    is). In large tables, rows whose two views disagree count less (`robustness`). The
-    encoder's output is the embedding; no labels are used.
+    An encoder is trained on two random views of each row. The projections of the two
+    views become similar, and those of different rows dissimilar. Another row counts by
+    how likely it is a true negative, a row of another kind. The output of the encoder
+    is the embedding. No labels are used, unless a parameter asks for them.
 
     Parameters
     ----------
+    Representation
+        The embedding, and the network that makes it.
     n_components : int or "auto", default="auto"
-        Size of the embedding. "auto" is 256 with "mlp" and 2048 with "convnet", whose
-        embedding is that of 4x4 parts of an image. Ignored if `encoder` is a ResNet or
-        your own, whose output size counts then.
+        Size of the embedding. "auto" is 256 with the encoder "mlp" and 2048 with
+        "convnet". A ResNet and an encoder of your own have an output of their own size.
     encoder : {"auto", "mlp", "convnet", "resnet18", "resnet50"}, torch.nn.Module \\
             or callable, default="auto"
         Network from rows to embeddings. "auto" is "mlp" for tables and "convnet" for
-        images. "mlp" is a perceptron beside a linear map, and scales the features by
-        medians and quartiles of the training data and clips outliers smoothly, so they
-        need no scaling. "convnet" is small and fast on a CPU. The ResNets are
-        torchvision's (extra ``vision``) with a 3x3 stem for small images, and have 512
-        and 2048 components. A module is copied and may be pretrained; a class or a
-        function without arguments makes a new one. It maps float32 rows of shape
-        ``(n, n_features)``, as they are given, or images of shape
-        ``(n, channels, height, width)`` to ``(n, size)``.
+        images.
+
+        - "mlp" is :class:`~sklearn_bcl.encoders.MLPEncoder`, which scales and clips the
+          features, and "convnet" :class:`~sklearn_bcl.encoders.ConvNetEncoder`.
+        - The ResNets are torchvision's (extra ``vision``) with a 3x3 stem for small
+          images. They have 512 and 2048 components.
+        - A module is copied, and may be pretrained. A class or a function without
+          arguments makes a new one. It maps float32 rows ``(n, n_features)``, as they
+          are given, or images ``(n, channels, height, width)`` to ``(n, size)``.
     hidden_layer_sizes : array-like of int, default=(512, 512)
-        Sizes of the hidden layers of the "mlp" encoder; none leave its linear map.
+        Sizes of the hidden layers of the "mlp" encoder. None leave its linear map.
     projection_size : int, default=128
         Size of the projections that the loss compares. They are the output of a head
         that only training uses.
-    augmentation : {"auto", "corruption", "masking", "noise", "images"} or callable, \\
-            default="auto"
+
+    Views
+        What is compared with what.
+    augmentation : {"auto", "corruption", "masking", "noise", "images"}, callable \\
+            or tuple of two of them, default="auto"
         How a random view of a batch of rows is drawn:
         :class:`~sklearn_bcl.augmentations.FeatureCorruption`,
         :class:`~sklearn_bcl.augmentations.FeatureMasking`,
         :class:`~sklearn_bcl.augmentations.GaussianNoise` or
         :class:`~sklearn_bcl.augmentations.ImageAugmentation` (extra ``vision``) with
-        their default strength, an instance of one with another, or any picklable
-        callable ``f(x, generator) -> x'`` from a float32 tensor of rows and a
-        :class:`torch.Generator` on its device to a new tensor of the same shape.
-        "auto" is "corruption" for tables and "images" for images.
+        their default strength, or an instance with another one. "auto" is "corruption"
+        for tables and "images" for images. Your own is picklable and called as
+        ``f(x, generator)``, with a float32 tensor of rows and a
+        :class:`torch.Generator` on its device; it returns a new tensor of the same
+        shape. A pair draws the first and the second view in different ways; None in a
+        pair leaves the rows as they are.
     image_shape : tuple of int or None, default=None
         Shape of one image, ``(h, w)``, ``(c, h, w)`` or ``(h, w, c)``, to which flat
         rows are reshaped. None takes rows as they are: two dimensions of `X` make a
-        table, three or four make images. Images may be uint8, and stay so in memory;
-        other dtypes become float32. An encoder fitted on uint8 images sees their
+        table, three or four make images. An encoder fitted on uint8 images sees their
         pixels divided by 255, one fitted on others as they are.
     channel_order : {"auto", "first", "last"}, default="auto"
         Where the channels of 3D images are. "auto" finds an axis of 1, 3 or 4.
+
+    Loss and priors
+        How the views are compared.
     loss : {"bcl", "simclr", "dcl", "hcl"} or torch.nn.Module, default="bcl"
         :class:`~sklearn_bcl.losses.BCLLoss`, :class:`~sklearn_bcl.losses.NTXentLoss`,
         :class:`~sklearn_bcl.losses.DebiasedLoss` or
-        :class:`~sklearn_bcl.losses.HardNegativeLoss` with the priors and the
-        temperature below where they have them, or a module called as
-        ``loss(z1, z2)``, which brings its own.
-    tau_plus : float in [0, 1) or "auto", default="auto"
+        :class:`~sklearn_bcl.losses.HardNegativeLoss`, with the parameters below that it
+        has. A module brings its own parameters. It is called as ``loss(z1, z2)`` with
+        the projections of both views, of shape ``(n, projection_size)``, not
+        normalized. If its ``forward`` has an argument ``y``, it is called as
+        ``loss(z1, z2, y)`` with the labels of the rows, which `fit` then needs: a
+        tensor of shape ``(n,)``, with -1 for rows without a label.
+    temperature : float > 0, default=0.5
+        Softmax temperature of the cosine similarities.
+    tau_plus : float in [0, 1) or "labels", default=0.1
         Class prior of "bcl", "dcl" and "hcl": probability that another row is a false
-        negative, i.e. has the same latent class; about 1 / number of classes. "auto"
-        is 0.1 or, with `use_labels`, the sum of the squared shares of the labelled
-        rows' classes. It has no effect on "bcl" at ``alpha=0.5``. At 0, "bcl" with
-        ``beta=0.5`` and ``robustness=0`` is "simclr".
-    alpha : float in [0.5, 1] or "auto", default="auto"
+        negative, i.e. has the same latent class; about 1 / number of classes. "labels"
+        is the sum of the squared shares of the classes in `y`. It has no effect on
+        "bcl" at ``alpha=0.5``. At 0, "bcl" with ``beta=0.5`` is "simclr".
+    alpha : float in [0.5, 1] or "labels", default=0.9
         Location of "bcl": probability that the similarity of a positive exceeds that
-        of a negative. "auto" is 0.9 or, with `use_labels`, measured on the labelled
-        rows: before training, every `alpha_update_epochs` epochs, in each call of
-        `partial_fit`, and at last for ``alpha_``. 1 is allowed with ``tau_plus > 0``
-        and ``beta < 1`` only.
-    alpha_schedule : {"constant", "linear"}, default="constant"
-        "linear" raises the `alpha` of "bcl" during a `fit`, from 0.5 in the first epoch
-        to its value in the last; in `partial_fit`, a schedule of one epoch, it is
-        `alpha`. ``net_.history[:, "alpha"]`` has the values used. An alpha that changes
-        does not go with `early_stopping`.
-    alpha_reading : {"calibrated", "paper"}, default="calibrated"
-        What a measured macro-AUC says of alpha: the model's own relation
-        (:func:`~sklearn_bcl.bayes.alpha_from_auc`), or alpha itself, as in the paper.
-    alpha_update_epochs : int, default=20
-        Epochs between measurements of alpha.
-    use_labels : bool, default=False
-        Whether the labels `y` that are given to `fit`, -1 where there is none, set the
-        priors that are "auto" (and not those of a `loss` of your own). It is the one
-        way in which labels matter: without it, those that a pipeline hands on are
-        ignored. In `partial_fit`, each call needs labels, and they set them anew.
+        of a negative. "labels" measures it on the labeled rows, before training, every
+        20 epochs, in each call of `partial_fit`, and at last
+        (:class:`~sklearn_bcl.callbacks.MeasuredAlpha`). 1 is allowed with
+        ``tau_plus > 0`` and ``beta < 1`` only.
     beta : float in (0, 1], default=0.5
         Concentration of "bcl": hardness of the negatives. 0.5 means no hard negative
         mining: each sample counts by how likely it is a true negative. Above, hard
         ones count more, at 1 the most; below, easy ones, of which fewest are false.
-    robustness : float in [0, 1] or "auto", default="auto"
-        How strongly "bcl" weighs down rows whose two views disagree. 0 is the paper's
-        mean over all rows; 1 counts a row in proportion to the share that its views
-        have in the loss's softmax. "auto" is 1 for tables of 1,000 training rows or
-        more, else 0. Set a number where fits on both sides of that have to be alike:
-        in searches whose folds are smaller than that but not the whole, and in calls of
-        `partial_fit`. At temperatures far below 0.5, few rows count with 1.
-    temperature : float > 0, default=0.5
-        Softmax temperature of the cosine similarities.
+    robustness : float in [0, 1], default=0.0
+        How strongly rows are weighed down whose two views disagree. 0 is the mean over
+        all rows, as in the paper. 1 counts a row in proportion to the share that its
+        views have in the softmax of the loss.
+
+    Optimization
+        How the encoder is trained.
     learning_rate : float > 0, default=0.001
-        Step size of the optimiser.
+        Step size of the optimizer.
     weight_decay : float >= 0, default=1e-6
-        L2 penalty of the optimiser ("adamw": decoupled weight decay), if it has one.
-    optimizer : {"adam", "adamw", "sgd"} or subclass of torch.optim.Optimizer, \
+        L2 penalty of the optimizer ("adamw": decoupled weight decay).
+    optimizer : {"adam", "adamw", "sgd"} or subclass of torch.optim.Optimizer, \\
             default="adam"
-        Optimiser; "sgd" has a momentum of 0.9.
+        Optimizer; "sgd" has a momentum of 0.9.
     batch_size : int >= 2, default=256
         Rows in a batch. Each is compared with all others of its batch. If there are
         fewer training rows, all of them make one batch; a last batch of one row is
@@ -171,49 +164,50 @@ class BCLEmbedder(
         Number of passes over the training rows, at most. "auto" is 200 for up to
         2,400 rows and with `early_stopping`; for more rows, it falls with the root of
         their number, to 98 for 10,000, 40 for 60,000 and at last 10.
+
+    Stopping
+        The other three act with ``early_stopping=True`` only.
     early_stopping : bool, default=False
         Whether to hold out rows and stop when the loss on them no longer improves.
         The encoder of the last epoch that improved it is kept.
     validation_fraction : float in (0, 1), default=0.1
-        Share of rows held out. Only used with `early_stopping`.
+        Share of rows held out.
     n_iter_no_change : int, default=10
-        Epochs without improvement that end training. Only used with `early_stopping`.
+        Epochs without improvement that end training.
     tol : float >= 0, default=1e-4
-        Least decrease of the held-out loss that counts as improvement. Only used with
-        `early_stopping`.
+        Least decrease of the held-out loss that counts as improvement.
+
+    Running
+        Everything around the training.
     callbacks : list of skorch callbacks or None, default=None
-        Such as :class:`skorch.callbacks.LRScheduler`. They are copied, and start anew
-        at each call of `fit` and `partial_fit`. They see the losses of an epoch
-        (``train_loss``, ``valid_loss``), not those of a batch. Those that score
-        predictions, such as :class:`skorch.callbacks.EpochScoring`, do not apply.
+        Such as :class:`skorch.callbacks.LRScheduler` or those of
+        :mod:`sklearn_bcl.callbacks`. They are copied, and start anew at each call. They
+        see the losses of an epoch (``train_loss``, ``valid_loss``), not of a batch.
+        Those that score predictions (:class:`skorch.callbacks.EpochScoring`) do not
+        apply.
     device : str or torch.device, default="auto"
         Where to train. "auto" is a CUDA GPU where there is one, else the CPU.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit instead of new ones. The
-        optimiser and the constants that scale the features start anew.
+        optimizer and the constants that scale the features start anew.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, of the order of rows, of the views and of the
         held-out rows. With an int, two fits on the same CPU give bit-equal
-        embeddings. Neither NumPy's nor torch's global generator is changed by a fit
-        with an int.
+        embeddings, and no global generator is changed.
     verbose : int, default=0
         1 shows a progress bar, and lets skorch's callbacks print.
 
     Attributes
     ----------
-    net_ : skorch.NeuralNet
-        The trained net: encoder and head in ``net_.module_``, and the history of the
-        last call of `fit` or `partial_fit` in ``net_.history``.
     encoder_ : torch.nn.Module
         The trained encoder, a plain module in evaluation mode, from float32 rows, or
-        images of shape ``(n, channels, height, width)``, to embeddings. That of
-        "convnet" ends in a square root, which training leaves out: the head, and who
-        trains it on, should take :meth:`~sklearn_bcl.encoders.ConvNetEncoder.cells`.
+        images of shape ``(n, channels, height, width)``, to embeddings.
+    history_ : skorch.history.History
+        What the last call of `fit` or `partial_fit` recorded in each epoch:
+        ``history_[:, "train_loss"]``.
     tau_plus_, alpha_, beta_ : float
-        Priors at the end of the fit: those set, those measured on labels, or those of
-        your own loss if it is one of :mod:`sklearn_bcl.losses`.
-    robustness_ : float
-        That of the loss; 0 if it is neither "bcl" nor a `BCLLoss`.
+        Priors of the loss at the end of the fit: given, measured on labels, or those of
+        your own loss. A loss without one of these has no such attribute.
     n_components_ : int
         Size of the embedding.
     n_iter_ : int
@@ -232,15 +226,19 @@ class BCLEmbedder(
     --------
     sklearn_bcl.losses : The losses, for use in any PyTorch training loop.
     sklearn_bcl.bayes : The Bayesian importance weights and posteriors.
+    sklearn_bcl.callbacks : Priors that change during training.
 
     Notes
     -----
-    Rows are computed in float32. Centre features whose mean is more than about
+    A parameter that is set but cannot act, such as ``tau_plus=0.4`` beside
+    ``loss="simclr"``, is an error. One at its default value is not.
+
+    Rows are computed in float32. Center features whose mean is more than about
     100,000 times their spread, such as time stamps, beforehand.
 
-    An interrupt (Ctrl-C) during `fit` ends training and is raised, but the estimator
-    is then fitted with the weights so far, if an epoch was completed. Only one that
-    happens to come while a callback runs passes for the callback's own way to stop.
+    An interrupt (Ctrl-C) during `fit` is raised. The estimator then keeps the epochs
+    that it has completed. One that comes while a callback runs passes for the
+    callback's own way to stop.
 
     `fit` takes no ``sample_weight``: a row of weight two is not the same as a row
     given twice in a loss that compares the rows of a batch.
@@ -264,11 +262,12 @@ class BCLEmbedder(
     5
     """
 
+    history_: History
     loss_curve_: list[float]
-    net_: ContrastiveNet
-    _layout: ImageLayout | None
-    _row_shape: tuple[int, ...]
-    _scales: FeatureScales
+    n_components_: int
+    _format: RowFormat
+    _net: ContrastiveNet
+    _random_state: np.random.RandomState
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [
@@ -278,19 +277,15 @@ class BCLEmbedder(
         "encoder": [StrOptions(set(ENCODERS)), nn.Module, callable],
         "hidden_layer_sizes": ["array-like"],
         "projection_size": [Interval(Integral, 1, None, closed="left")],
-        "augmentation": [StrOptions({"auto", *AUGMENTATIONS}), callable],
+        "augmentation": [StrOptions({"auto", *AUGMENTATIONS}), callable, tuple, list],
         "image_shape": ["array-like", None],
         "channel_order": [StrOptions({"auto", "first", "last"})],
         "loss": [StrOptions(set(LOSSES)), nn.Module],
-        "tau_plus": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
-        "alpha": [Interval(Real, 0.5, 1, closed="both"), StrOptions({"auto"})],
-        "alpha_schedule": [StrOptions({"constant", "linear"})],
-        "alpha_reading": [StrOptions({"calibrated", "paper"})],
-        "alpha_update_epochs": [Interval(Integral, 1, None, closed="left")],
-        "use_labels": ["boolean"],
-        "beta": [Interval(Real, 0, 1, closed="right")],
-        "robustness": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "temperature": [Interval(Real, 0, None, closed="neither")],
+        "tau_plus": [Interval(Real, 0, 1, closed="left"), StrOptions({"labels"})],
+        "alpha": [Interval(Real, 0.5, 1, closed="both"), StrOptions({"labels"})],
+        "beta": [Interval(Real, 0, 1, closed="right")],
+        "robustness": [Interval(Real, 0, 1, closed="both")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
@@ -314,33 +309,21 @@ class BCLEmbedder(
         self,
         n_components: int | Literal["auto"] = "auto",
         *,
-        encoder: (
-            Literal["auto", "mlp", "convnet", "resnet18", "resnet50"]
-            | nn.Module
-            | Callable[[], nn.Module]
-        ) = "auto",
+        encoder: str | nn.Module | Callable[[], nn.Module] = "auto",
         hidden_layer_sizes: Sequence[int] = (512, 512),
         projection_size: int = 128,
-        augmentation: (
-            Literal["auto", "corruption", "masking", "noise", "images"] | Augmentation
-        ) = "auto",
+        augmentation: Augmentations = "auto",
         image_shape: Sequence[int] | None = None,
         channel_order: Literal["auto", "first", "last"] = "auto",
-        loss: Literal["bcl", "simclr", "dcl", "hcl"] | nn.Module = "bcl",
-        tau_plus: float | Literal["auto"] = "auto",
-        alpha: float | Literal["auto"] = "auto",
-        alpha_schedule: Literal["constant", "linear"] = "constant",
-        alpha_reading: Literal["calibrated", "paper"] = "calibrated",
-        alpha_update_epochs: int = 20,
-        use_labels: bool = False,
-        beta: float = 0.5,
-        robustness: float | Literal["auto"] = "auto",
+        loss: str | nn.Module = "bcl",
         temperature: float = 0.5,
+        tau_plus: float | Literal["labels"] = 0.1,
+        alpha: float | Literal["labels"] = 0.9,
+        beta: float = 0.5,
+        robustness: float = 0.0,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-6,
-        optimizer: (
-            Literal["adam", "adamw", "sgd"] | Callable[..., torch.optim.Optimizer]
-        ) = "adam",
+        optimizer: str | Callable[..., torch.optim.Optimizer] = "adam",
         batch_size: int = 256,
         max_epochs: int | Literal["auto"] = "auto",
         early_stopping: bool = False,
@@ -361,15 +344,11 @@ class BCLEmbedder(
         self.image_shape = image_shape
         self.channel_order = channel_order
         self.loss = loss
+        self.temperature = temperature
         self.tau_plus = tau_plus
         self.alpha = alpha
-        self.alpha_schedule = alpha_schedule
-        self.alpha_reading = alpha_reading
-        self.alpha_update_epochs = alpha_update_epochs
-        self.use_labels = use_labels
         self.beta = beta
         self.robustness = robustness
-        self.temperature = temperature
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.optimizer = optimizer
@@ -385,16 +364,17 @@ class BCLEmbedder(
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Table, y: ArrayLike | None = None) -> BCLEmbedder:
-        """Train the encoder on unlabelled rows.
+        """Train the encoder on unlabeled rows.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, torch.Tensor} of shape (n_samples, n_features)
             Training rows, at least 2, or images, of three or four dimensions.
         y : array-like of shape (n_samples,), default=None
-            Ignored, unless ``use_labels=True``: labels, -1 where there is none.
+            Labels, -1 where there is none. Ignored, unless `tau_plus` or `alpha` is
+            "labels", or `loss` or one of the `callbacks` takes labels.
 
         Returns
         -------
@@ -404,26 +384,26 @@ class BCLEmbedder(
         Raises
         ------
         ValueError
-            If a parameter or `X` is invalid, or the loss stops being finite. The
-            estimator is then as it was before the call.
+            If a parameter, `X` or `y` is invalid, a parameter is set that cannot act,
+            or the loss stops being finite. The estimator is then as it was before.
         """
-        return self._fit(X, y, max_epochs=self.max_epochs)
+        return self._fit(X, y, incremental=False)
 
     @available_if(_trains_single_epochs)
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Table, y: ArrayLike | None = None) -> BCLEmbedder:
         """Train the encoder for one epoch on a batch of rows.
 
-        Weights and the state of the optimiser go on from the last call; the constants
+        Weights and the state of the optimizer go on from the last call; the constants
         that scale the features are averages over all calls, weighed by their rows.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, torch.Tensor} of shape (n_samples, n_features)
-            Training rows or images, at least 2. The more, the better the comparisons:
-            rows of different calls are never compared.
+            Training rows or images, at least 2. Rows of different calls are never
+            compared, so the more, the better.
         y : array-like of shape (n_samples,), default=None
-            Ignored, unless ``use_labels=True``: labels, -1 where there is none.
+            Labels, -1 where there is none, as in `fit`. Each call needs its own.
 
         Returns
         -------
@@ -433,11 +413,11 @@ class BCLEmbedder(
         Raises
         ------
         ValueError
-            If a parameter or `X` is invalid.
+            As in `fit`.
         AttributeError
             With ``early_stopping=True``, which needs more than one epoch.
         """
-        return self._fit(X, y, max_epochs=1, incremental=True)
+        return self._fit(X, y, incremental=True)
 
     def transform(self, X: Table) -> NDArray[np.float32]:
         """Embed rows with the trained encoder.
@@ -450,29 +430,32 @@ class BCLEmbedder(
         Returns
         -------
         embedding : ndarray of float32, shape (n_samples, n_components)
-            The encoder's output, not normalised. A row's embedding does not depend on
+            The encoder's output, not normalized. A row's embedding does not depend on
             the rows beside it: with "mlp" to the bit on a CPU, with other encoders up
             to rounding.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            If `X` is invalid, or its rows are not like those of the fit.
         """
-        check_is_fitted(self, "net_")
-        X = validate_rows(self, X, reset=False)
-        return self.net_.embed(self._rows(X))
+        rows = self._rows(X)
+        return self._net.embed(rows)
 
     def score(self, X: Table, y: object = None) -> float:
         """Return minus the mean NT-Xent loss of rows, at temperature 0.5.
 
         The loss is plain NT-Xent (SimCLR's) on the projections of two augmented views,
-        whatever the loss, priors and temperature of the fit, in batches of about 256
-        and with the same views at each call: so a search without labels compares
-        settings on one scale.
+        whatever the loss of the fit, in batches of about 256. The views are the same at
+        each call. So a search without labels compares settings on one scale: priors,
+        temperature, learning rate, epochs or networks under one `augmentation`.
 
-        It can rank settings of training (priors, temperature, learning rate, epochs,
-        network) under one `augmentation` by how well they tell held-out rows apart.
-        It cannot rank augmentations or their strength (weaker views always score
-        higher), nor scores of different sets of rows; it favours settings close to
-        ``loss="simclr", temperature=0.5``, which optimise just this; and a better
-        score need not mean better accuracy of a downstream model. Where there are
-        labels, search over the accuracy of a pipeline instead.
+        The score cannot rank augmentations, since weaker views always score higher, nor
+        scores of different sets of rows. It favors settings close to
+        ``loss="simclr", temperature=0.5``. A better score need not mean better accuracy
+        of a downstream model. With labels, search over the accuracy of a pipeline.
 
         Parameters
         ----------
@@ -485,112 +468,149 @@ class BCLEmbedder(
         -------
         score : float
             Higher is better.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            If `X` is invalid, has a single row, or rows not like those of the fit.
         """
-        check_is_fitted(self, "net_")
-        X = validate_rows(self, X, reset=False, min_rows=MIN_BATCH_ROWS)
-        return -self.net_.ntxent(self._rows(X), temperature=SCORE_TEMPERATURE)
+        rows = self._rows(X, min_rows=MIN_BATCH_ROWS)
+        return -self._net.ntxent(rows, temperature=SCORE_TEMPERATURE)
 
     @property
     def encoder_(self) -> nn.Module:
-        check_is_fitted(self, "net_")
-        encoder: nn.Module = self.net_.module_.encoder
+        check_is_fitted(self)
+        encoder: nn.Module = self._net.module_.encoder
         return encoder
 
     @property
     def _n_features_out(self) -> int:
         return self.n_components_
 
-    def _fit(
-        self,
-        X: Table,
-        y: ArrayLike | None,
-        *,
-        max_epochs: int | Literal["auto"],
-        incremental: bool = False,
-    ) -> BCLEmbedder:
-        with self._unchanged_on_error():
-            continuing = hasattr(self, "net_") and (incremental or self.warm_start)
-            device = resolve_device(self.device)
-            X = validate_rows(self, X, reset=not continuing, min_rows=MIN_BATCH_ROWS)
-            if not continuing:
-                self._random_state = check_random_state(self.random_state)
-            train, validation = Rows(X, device, self._layout), None
-            if self.early_stopping:
-                train, validation = split_rows(
-                    train, self.validation_fraction, self._random_state
-                )
-            seed = self._random_state.randint(np.iinfo(np.int32).max)
-            labelled = None
-            if self.use_labels and "auto" in (self.tau_plus, self.alpha):
-                labelled = LabelledRows.of(train, y, seed, self.alpha_reading)
-            net = build_net(self, train, labelled, seed)
-            if continuing:
-                net.continue_from(self.net_, with_optimizer=incremental)
-            self._scale_features(net, train, reset=not (continuing and incremental))
-            if max_epochs == "auto":
-                max_epochs = auto_epochs(len(train), self.early_stopping)
-            interrupted = net.fit_rows(
-                train, epochs=max_epochs, seed=seed, validation_rows=validation
-            )
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_net")
+
+    def _fit(self, X: Table, y: ArrayLike | None, *, incremental: bool) -> BCLEmbedder:
+        parameters = self.get_params(deep=False)  # read here and nowhere below
+        if incremental:
+            parameters["max_epochs"] = 1
+        before = getattr(self, "_net", None) if incremental or self.warm_start else None
+        random_state = (
+            check_random_state(self.random_state)
+            if before is None
+            else self._random_state
+        )
+        with self._unchanged_on_error(random_state):
+            rows = self._training_rows(X, y, parameters, goes_on=before is not None)
+            train, held_out = rows, None
+            if parameters["early_stopping"]:
+                fraction = parameters["validation_fraction"]
+                train, held_out = rows.split(fraction, random_state)
+            seed = random_state.randint(np.iinfo(np.int32).max)
+            net = make_net(parameters, train, seed)
+            if before is not None:
+                net.continue_from(before, with_optimizer=incremental)
+            net.fit_statistics(train, random_state, before if incremental else None)
+            interrupted = net.fit_rows(train, seed=seed, validation_rows=held_out)
             if interrupted and not net.history:
                 raise KeyboardInterrupt
-            self._set_fitted_attributes(net, labelled, continuing=continuing)
+            self._publish(net, train.format, random_state, goes_on=before is not None)
         if interrupted:
             raise KeyboardInterrupt
         return self
 
+    def _training_rows(
+        self,
+        X: Table,
+        y: ArrayLike | None,
+        parameters: dict[str, Any],
+        *,
+        goes_on: bool,
+    ) -> Rows:
+        """Read the rows, and the labels if a parameter asks for them."""
+        device = resolve_device(parameters["device"])
+        if goes_on:
+            row_format = self._format
+            X = row_format.read(X, min_rows=MIN_BATCH_ROWS)
+        else:
+            row_format, X = RowFormat.of(
+                X,
+                image_shape=parameters["image_shape"],
+                channel_order=parameters["channel_order"],
+                min_rows=MIN_BATCH_ROWS,
+                owner=type(self).__name__,
+            )
+        refuse_idle(parameters, type(self)().get_params(deep=False), row_format)
+        labels, asked_by = None, labels_asked_by(parameters)
+        if asked_by:
+            labels = read_labels(X, y, asked_by=next(iter(asked_by.values())))
+        return Rows(X, row_format, device, labels)
+
     @contextmanager
-    def _unchanged_on_error(self) -> Iterator[None]:
-        """Leave an estimator that was fitted before fitted as it was."""
-        attributes = self.__dict__.copy()
+    def _unchanged_on_error(
+        self, random_state: np.random.RandomState
+    ) -> Iterator[None]:
+        """Leave the estimator and its random state as they were if a call fails."""
+        attributes, draws = self.__dict__.copy(), random_state.get_state()
         try:
             yield
         except BaseException:
             self.__dict__ = attributes
+            if random_state is not check_random_state(None):  # others draw from that
+                random_state.set_state(draws)
             raise
 
-    def _rows(self, X: Any) -> Rows:
-        return Rows(X, torch.device(self.net_.device), self._layout)
-
-    def _scale_features(self, net: ContrastiveNet, rows: Rows, *, reset: bool) -> None:
-        """Give the encoder's first layer the centers and scales of the features."""
-        encoder = net.module_.encoder
-        if isinstance(encoder, MLPEncoder):
-            scales = FeatureScales.of(rows, self._random_state)
-            self._scales = scales if reset else self._scales + scales
-            encoder.scale.set_statistics(self._scales.center, self._scales.scale)
-
-    def _set_fitted_attributes(
-        self, net: ContrastiveNet, labelled: LabelledRows | None, *, continuing: bool
+    def _publish(
+        self,
+        net: ContrastiveNet,
+        row_format: RowFormat,
+        random_state: np.random.RandomState,
+        *,
+        goes_on: bool,
     ) -> None:
+        """Set the fitted attributes, all at once, here and nowhere else."""
+        fitted: dict[str, Any] = {
+            "history_": net.history,
+            "n_components_": net.module_.n_components,
+            "n_features_in_": row_format.n_features,
+            "_net": net,
+            "_format": row_format,
+            "_random_state": random_state,
+        }
+        if row_format.feature_names is not None:
+            names = np.array(row_format.feature_names, dtype=object)
+            fitted["feature_names_in_"] = names
         curves = {"loss_curve_": "train_loss", "validation_loss_curve_": "valid_loss"}
         for attribute, key in curves.items():
-            before = getattr(self, attribute, []) if continuing else []
-            curve = before + [epoch[key] for epoch in net.history if key in epoch]
-            if curve or key == "train_loss":
-                setattr(self, attribute, curve)
-            elif hasattr(self, attribute):
-                delattr(self, attribute)
-        self.n_iter_ = len(self.loss_curve_)
-        self.tau_plus_, self.alpha_ = fixed_priors(self, labelled)
-        self.beta_ = self.beta
-        loss = net.criterion_
-        self.robustness_ = loss.robustness if isinstance(loss, BCLLoss) else 0.0
-        if isinstance(self.loss, BCLLoss):
-            self.alpha_, self.beta_ = loss.alpha, loss.beta
-        elif labelled is not None and self.alpha == "auto":
-            self.alpha_ = labelled.measure_alpha(net)
-        if isinstance(self.loss, BCLLoss | DebiasedLoss | HardNegativeLoss):
-            self.tau_plus_ = loss.tau_plus
-        self.n_components_: int = net.module_.n_components
-        self.net_ = net
+            curve = getattr(self, attribute, []) if goes_on else []
+            curve = curve + [epoch[key] for epoch in net.history if key in epoch]
+            if curve or attribute == "loss_curve_":
+                fitted[attribute] = curve
+        fitted["n_iter_"] = len(fitted["loss_curve_"])
+        for name in ("tau_plus", "alpha", "beta"):
+            if isinstance(value := getattr(net.criterion_, name, None), Real):
+                fitted[f"{name}_"] = float(value)
+        kept = {k: v for k, v in vars(self).items() if k not in OPTIONAL_ATTRIBUTES}
+        self.__dict__ = {**kept, **fitted}
+
+    def _rows(self, X: Table, min_rows: int = 1) -> Rows:
+        """Read rows that are like those of the fit."""
+        check_is_fitted(self)
+        X = self._format.read(X, min_rows=min_rows)
+        return Rows(X, self._format, torch.device(self._net.device))
+
+    def _projections(self, X: Table) -> Tensor:
+        rows = self._rows(X)
+        return self._net.project(rows).to(rows.device)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        if hasattr(self, "net_"):
+        if hasattr(self, "_net"):
             # A pickled net is on the CPU, and stays there without its GPU.
             with suppress(ValueError):
-                self.net_.to(resolve_device(self.device))
+                self._net.to(resolve_device(self.device))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -1,8 +1,14 @@
-"""The skorch net behind the estimator: two views, one loss, tensor batches."""
+"""The skorch net behind the estimator: two views, one loss, tensor batches.
+
+It overrides what skorch's own steps call, never the steps: `infer` draws and projects
+two views, `get_loss` compares them, iterators yield whole batches ``(x, y)``.
+"""
 
 from __future__ import annotations
 
 import copy
+import inspect
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,19 +17,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
-from skorch.callbacks import Callback
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm  # a dependency of skorch
 
+from sklearn_bcl._data.rows import RowBatches, Rows
 from sklearn_bcl._random import isolated_rng
-from sklearn_bcl._rows import RowBatches, Rows
-from sklearn_bcl.encoders import ConvNetEncoder
-from sklearn_bcl.losses import ntxent_loss
+from sklearn_bcl.encoders import ProjectedEncoder
+from sklearn_bcl.losses import NTXentLoss
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
+ViewPair = tuple[Augmentation, Augmentation]
+Projections = tuple[Tensor, Tensor]
 
-MOST_HIDDEN_UNITS = 512  # of the head, as in the paper
 SCORE_BATCH_ROWS = 256
 TRANSFORM_BATCH_ROWS = 1024
 TRANSFORM_BATCH_VALUES = 2**22  # of large images, fewer at a time
@@ -32,59 +37,17 @@ TRANSFORM_BATCH_VALUES = 2**22  # of large images, fewer at a time
 ROW_MULTIPLE = 16
 
 
-def resolve_device(device: str | torch.device) -> torch.device:
-    """Return the device that a ``device`` parameter means, if it can be used."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def takes_labels(loss: nn.Module) -> bool:
+    """Return whether a loss is called as ``loss(z1, z2, y)``."""
     try:
-        resolved = torch.device(device)
-        torch.empty(1, device=resolved)
-    except (AssertionError, RuntimeError) as error:
-        raise ValueError(
-            f"'device' {str(device)!r} cannot be used on this machine. Use 'auto' or "
-            f"'cpu', or install a torch that supports it. {error}"
-        ) from error
-    return resolved
-
-
-class ProjectedEncoder(nn.Module):
-    """An encoder under the projection head that only training uses.
-
-    Parameters
-    ----------
-    encoder : nn.Module
-    n_components : int
-        Size of the encoder's output.
-    projection_size : int
-        Size of the projections that the loss compares.
-    """
-
-    def __init__(
-        self, encoder: nn.Module, n_components: int, projection_size: int
-    ) -> None:
-        super().__init__()
-        self.n_components = n_components
-        self.encoder = encoder
-        hidden_size = min(n_components, MOST_HIDDEN_UNITS)
-        self.head = nn.Sequential(
-            nn.Linear(n_components, hidden_size),
-            nn.ReLU(),
-            nn.Linear(hidden_size, projection_size),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        encoder, forward = self.encoder, type(self.encoder).forward
-        if isinstance(encoder, ConvNetEncoder) and forward is ConvNetEncoder.forward:
-            # Trained through its square root, the embedding is worse.
-            hidden = encoder.cells(x)
-        else:
-            hidden = encoder(x)
-        return F.normalize(self.head(hidden), dim=1)
+        return "y" in inspect.signature(loss.forward).parameters
+    except (TypeError, ValueError):  # compiled: it has no signature
+        return False
 
 
 @dataclass
 class Run:
-    """What belongs to one call of `fit_rows`: its data, draws and end.
+    """What belongs to one call of `fit_rows`: its data and its draws.
 
     Generators cannot be pickled and data should not be, so a net drops it after.
     """
@@ -94,30 +57,7 @@ class Run:
     views: Generator
     validation_views: Generator
     validation_rows: Rows | None
-    epoch_is_complete: bool = True
-    stopped_by_callback: bool = False
-    interrupted: bool = False
-
-
-class EpochProgress(Callback):
-    """A progress bar over the epochs of a fit, with the latest losses.
-
-    skorch's own bar counts the batches of one epoch, which on tables is too short to
-    be seen.
-    """
-
-    def on_train_begin(self, net: ContrastiveNet, **kwargs: Any) -> None:
-        self.bar_ = tqdm(total=net.epochs_, unit="epoch", desc="BCLEmbedder")
-
-    def on_epoch_end(self, net: ContrastiveNet, **kwargs: Any) -> None:
-        losses = ("train_loss", "valid_loss")
-        latest = {key: net.history[-1][key] for key in losses if key in net.history[-1]}
-        self.bar_.set_postfix(latest, refresh=False)
-        self.bar_.update()
-
-    def on_train_end(self, net: ContrastiveNet, **kwargs: Any) -> None:
-        self.bar_.close()
-        del self.bar_  # it cannot be pickled
+    loss_takes_labels: bool
 
 
 class ContrastiveNet(NeuralNet):
@@ -128,8 +68,8 @@ class ContrastiveNet(NeuralNet):
     Parameters
     ----------
     module : ProjectedEncoder
-    augmentation : callable
-        ``f(x, generator) -> x'``.
+    augmentation : tuple of two callables
+        ``f(x, generator) -> x'`` of the first view and of the second view.
     **kwargs
         As in :class:`skorch.NeuralNet`.
     """
@@ -137,7 +77,7 @@ class ContrastiveNet(NeuralNet):
     device: str
 
     def __init__(
-        self, module: ProjectedEncoder, *, augmentation: Augmentation, **kwargs: Any
+        self, module: ProjectedEncoder, *, augmentation: ViewPair, **kwargs: Any
     ) -> None:
         super().__init__(module, **kwargs)
         self.augmentation = augmentation
@@ -146,34 +86,41 @@ class ContrastiveNet(NeuralNet):
     def _default_callbacks(self) -> list[Any]:
         return []
 
+    @property
+    def seed(self) -> int:
+        """Seed of the training that runs."""
+        return self._run.seed
+
     def fit_rows(
-        self,
-        rows: Rows,
-        *,
-        epochs: int,
-        seed: int,
-        validation_rows: Rows | None = None,
+        self, rows: Rows, *, seed: int, validation_rows: Rows | None = None
     ) -> bool:
-        """Train for some epochs; return whether the user interrupted it.
+        """Train for `max_epochs`; return whether the user interrupted it.
 
         The draws depend on `seed` only, and the global generators are left as they
         were. An interrupted net keeps its weights and its whole epochs. Afterwards, the
         modules are in evaluation mode.
         """
-        self.epochs_ = epochs
         self._run = Run(
             seed=seed,
             order=Generator().manual_seed(seed),
             views=Generator(rows.device).manual_seed(seed),
             validation_views=Generator(rows.device),
             validation_rows=validation_rows,
+            loss_takes_labels=takes_labels(self.criterion_),
         )
+        interrupted = False
         try:
             with isolated_rng(seed, rows.device):
-                self.partial_fit(rows, epochs=epochs)
-            if self.history and not self._run.epoch_is_complete:
-                del self.history[-1]
-            return self._run.interrupted
+                self.notify("on_train_begin", X=rows, y=None)
+                try:
+                    self.fit_loop(rows)
+                except KeyboardInterrupt as error:
+                    interrupted = not _comes_from_a_callback(error)
+                self.notify("on_train_end", X=rows, y=None)
+            last_loss = "train_loss" if validation_rows is None else "valid_loss"
+            if self.history and last_loss not in self.history[-1]:
+                del self.history[-1]  # an epoch that was not completed
+            return interrupted
         finally:
             self._set_training(False)
             del self._run
@@ -187,30 +134,17 @@ class ContrastiveNet(NeuralNet):
         order = self._run.order if training else None
         return RowBatches(dataset, self.batch_size, order)
 
-    def fit_loop(self, *args: Any, **kwargs: Any) -> ContrastiveNet:
-        # skorch ends training on every KeyboardInterrupt, and its callbacks raise
-        # one to stop early. The user's has to be told from theirs: it comes from
-        # anywhere but a callback, save by a rare chance.
-        try:
-            super().fit_loop(*args, **kwargs)
-        except KeyboardInterrupt:
-            self._run.interrupted = not self._run.stopped_by_callback
-        return self
+    def infer(self, x: Tensor, **fit_params: Any) -> Projections:
+        training = self.module_.training
+        views = self._run.views if training else self._run.validation_views
+        return self.project_views(x, views)
 
-    def on_epoch_begin(self, net: ContrastiveNet, **kwargs: Any) -> None:
-        super().on_epoch_begin(net, **kwargs)
-        self._run.epoch_is_complete = False
-
-    def on_epoch_end(self, net: ContrastiveNet, **kwargs: Any) -> None:
-        super().on_epoch_end(net, **kwargs)
-        self._run.epoch_is_complete = True
-
-    def notify(self, method_name: str, **kwargs: Any) -> None:
-        try:
-            super().notify(method_name, **kwargs)
-        except KeyboardInterrupt:
-            self._run.stopped_by_callback = True
-            raise
+    def get_loss(
+        self, y_pred: Projections, y_true: Any, X: Any = None, training: bool = False
+    ) -> Tensor:
+        labels = (y_true,) if self._run.loss_takes_labels else ()
+        loss: Tensor = self.criterion_(*y_pred, *labels)
+        return loss
 
     def run_single_epoch(
         self,
@@ -230,16 +164,16 @@ class ContrastiveNet(NeuralNet):
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             losses.append(step["loss"].detach())
-            sizes.append(len(batch))
+            sizes.append(len(batch[0]))
             self.history.record_batch(f"{prefix}_batch_size", sizes[-1])
             self.notify("on_batch_end", batch=batch, training=training, **step)
         loss = float(np.average(torch.stack(losses).tolist(), weights=sizes))
         self.history.record(f"{prefix}_batch_count", len(sizes))
-        self.history.record(f"{prefix}_loss", loss)
         losses_before = [epoch[f"{prefix}_loss"] for epoch in self.history[:-1]]
         self.history.record(
             f"{prefix}_loss_best", loss < min(losses_before, default=np.inf)
         )
+        self.history.record(f"{prefix}_loss", loss)
         if not np.isfinite(loss):
             raise ValueError(
                 f"The {prefix} loss is {loss} in epoch {len(self.history)}: training "
@@ -248,47 +182,35 @@ class ContrastiveNet(NeuralNet):
                 "finite values."
             )
 
-    def train_step_single(self, batch: Tensor, **fit_params: Any) -> dict[str, Any]:
-        self._set_training(True)
-        loss = self.two_view_loss(batch, self._run.views)
-        loss.backward()
-        return {"loss": loss, "y_pred": None}
-
-    def validation_step(self, batch: Tensor, **fit_params: Any) -> dict[str, Any]:
-        self._set_training(False)
-        with torch.no_grad():
-            loss = self.two_view_loss(batch, self._run.validation_views)
-        return {"loss": loss, "y_pred": None}
-
-    def project_views(
-        self, batch: Tensor, generator: Generator
-    ) -> tuple[Tensor, Tensor]:
+    def project_views(self, batch: Tensor, generator: Generator) -> Projections:
         """Project two augmented views of a batch, each to ``(n, projection_size)``."""
-        views = [self.augmentation(batch, generator) for _ in range(2)]
+        views = [augment(batch, generator) for augment in self.augmentation]
         z1, z2 = self.module_(torch.cat(views)).chunk(2)
         return z1, z2
-
-    def two_view_loss(self, batch: Tensor, generator: Generator) -> Tensor:
-        loss: Tensor = self.criterion_(*self.project_views(batch, generator))
-        return loss
 
     def ntxent(self, rows: Rows, temperature: float) -> float:
         """Mean NT-Xent loss of the rows, with fixed batches and fixed views."""
         order = torch.randperm(len(rows), generator=Generator().manual_seed(0))
         order = order.to(rows.indices.device)
         views = Generator(self.device).manual_seed(0)
+        criterion = NTXentLoss(temperature)
         total = 0.0
         with isolated_rng(0, rows.device), torch.no_grad():
             # Batches of nearly the same size: the loss grows with a batch's size.
             for positions in order.tensor_split(-(-len(rows) // SCORE_BATCH_ROWS)):
-                z1, z2 = self.project_views(rows[positions], views)
-                loss = ntxent_loss(z1, z2, temperature=temperature)
+                loss = criterion(*self.project_views(rows[positions], views))
                 total += loss.item() * len(positions)
         return total / len(rows)
 
-    def embed(self, rows: Rows, *, project: bool = False) -> NDArray[np.float32]:
-        """Embed the rows as they are, without or with the head, in bounded memory."""
-        module = self.module_ if project else self.module_.encoder
+    def embed(self, rows: Rows) -> NDArray[np.float32]:
+        """Embed the rows as they are, in bounded memory."""
+        return self._in_batches(self.module_.encoder, rows).numpy()
+
+    def project(self, rows: Rows) -> Tensor:
+        """Project the rows as they are, to unit length, on the CPU."""
+        return self._in_batches(lambda x: F.normalize(self.module_(x), dim=1), rows)
+
+    def _in_batches(self, function: Callable[[Tensor], Tensor], rows: Rows) -> Tensor:
         self._set_training(False)
         parts = []
         with torch.no_grad():
@@ -297,12 +219,23 @@ class ContrastiveNet(NeuralNet):
             for start in range(0, len(rows), size):
                 batch = rows[start : start + size]
                 padding = batch.new_zeros(-len(batch) % ROW_MULTIPLE, *batch.shape[1:])
-                embedding = module(torch.cat([batch, padding]))
-                parts.append(embedding[: len(batch)].float().cpu())
-        return torch.cat(parts).numpy()
+                values = function(torch.cat([batch, padding]))
+                parts.append(values[: len(batch)].float().cpu())
+        return torch.cat(parts)
+
+    def fit_statistics(
+        self,
+        rows: Rows,
+        random_state: np.random.RandomState,
+        before: ContrastiveNet | None,
+    ) -> None:
+        """Let an encoder that measures rows do so, on top of an earlier call's."""
+        measure = getattr(self.module_.encoder, "fit_statistics", None)
+        if measure is not None:
+            measure(rows, random_state, before and before.module_.encoder)
 
     def continue_from(self, other: ContrastiveNet, *, with_optimizer: bool) -> None:
-        """Take the weights and, if asked and possible, the optimiser's state."""
+        """Take the weights and, if asked and possible, the optimizer's state."""
         try:
             self.module_.load_state_dict(other.module_.state_dict())
             if type(self.criterion_) is type(other.criterion_):
@@ -322,11 +255,11 @@ class ContrastiveNet(NeuralNet):
             )
 
     def to(self, device: torch.device) -> ContrastiveNet:
-        """Move weights and optimiser state, so that the net lives on `device`."""
+        """Move weights and optimizer state, so that the net lives on `device`."""
         if torch.device(self.device) != device:
             self.module_.to(device)
             self.criterion_.to(device)
-            # Loading moves an optimiser's state to where its parameters are now.
+            # Loading moves an optimizer's state to where its parameters are now.
             self.optimizer_.load_state_dict(self.optimizer_.state_dict())
             self.device = str(device)
         return self
@@ -342,3 +275,13 @@ class ContrastiveNet(NeuralNet):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+
+
+def _comes_from_a_callback(error: KeyboardInterrupt) -> bool:
+    """Return whether an interrupt was raised below skorch's call of its callbacks.
+
+    skorch's callbacks raise one to end training. The user's comes from anywhere else,
+    save by a rare chance.
+    """
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code is NeuralNet.notify.__code__ for frame, _ in frames)

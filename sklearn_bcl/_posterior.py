@@ -9,16 +9,67 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.utils import gen_batches
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
-from sklearn_bcl._net import ROW_MULTIPLE, ContrastiveNet
-from sklearn_bcl._rows import Rows, validate_rows
+from sklearn_bcl._net import ROW_MULTIPLE
 from sklearn_bcl.bayes import importance_weights, true_negative_posterior
+from sklearn_bcl.losses import BCLLoss
 
 CHUNK_PAIRS = 2**20  # pairs of anchor and candidate at a time
 
 OfRanks = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def pairwise(
+    anchors: Tensor,
+    candidates: Tensor | None,
+    of_ranks: OfRanks | None = None,
+    chunk_pairs: int = CHUNK_PAIRS,
+) -> NDArray[np.float32]:
+    """Return similarities of all pairs, or a function of their ranks.
+
+    Parameters
+    ----------
+    anchors : Tensor of shape (n_anchors, d)
+        Projections of unit length.
+    candidates : Tensor of shape (n_candidates, d) or None
+        None means the anchors, each compared with the others only; its own value is 0
+        where ranks count.
+    of_ranks : callable, default=None
+        Function of ranks / number of candidates. None returns similarities.
+    chunk_pairs : int, default=2**20
+        Pairs in memory at a time.
+
+    Returns
+    -------
+    values : ndarray of float32, shape (n_anchors, n_candidates)
+    """
+    among_themselves = candidates is None
+    others = anchors if candidates is None else candidates
+    table = None
+    if of_ranks is not None:
+        n = len(others) - among_themselves
+        if n == 0:
+            raise ValueError(
+                "'X' has a single row, which has no candidate beside itself. Give more "
+                "rows, or candidates 'Y'."
+            )
+        table = torch.from_numpy(of_ranks(np.arange(n + 1) / n)).to(anchors)
+    n_anchors, n_candidates = len(anchors), len(others)
+    out = np.empty((n_anchors, n_candidates), dtype=np.float32)
+    places = torch.arange(n_anchors, device=anchors.device)
+    size = max(1, chunk_pairs // n_candidates // ROW_MULTIPLE) * ROW_MULTIPLE
+    padding = -n_anchors % ROW_MULTIPLE  # so that chunks change no bit
+    padded = torch.cat([anchors, anchors.new_zeros(padding, anchors.shape[1])])
+    for chunk in gen_batches(n_anchors, size):
+        values = padded[chunk.start : chunk.start + size] @ others.T
+        values = values[: chunk.stop - chunk.start]
+        if table is not None:
+            own = places[chunk] if among_themselves else None
+            values = _by_rank(values, own, table)
+        out[chunk] = values.cpu().numpy()
+    return out
 
 
 def _by_rank(similarity: Tensor, own: Tensor | None, table: Tensor) -> Tensor:
@@ -37,17 +88,25 @@ def _by_rank(similarity: Tensor, own: Tensor | None, table: Tensor) -> Tensor:
     return table[ranks].scatter_(1, own[:, None], 0)
 
 
+def _has_priors(embedder: Any) -> bool:
+    if embedder.loss == "bcl" or isinstance(embedder.loss, BCLLoss):
+        return True
+    raise AttributeError(
+        f"Weights and posteriors follow from the priors of BCL, but 'loss' is "
+        f"{embedder.loss!r}. Use loss='bcl', or sklearn_bcl.bayes with your own priors."
+    )
+
+
 class PosteriorMixin:
     """Pairs of anchors and candidates, as the Bayesian model sees them.
 
-    For estimators with a fitted ``net_``, ``alpha_``, ``beta_`` and ``tau_plus_``.
+    For estimators with `_projections` of rows, and priors.
     """
 
-    net_: ContrastiveNet
     alpha_: float
     tau_plus_: float
     beta_: float
-    _rows: Callable[[Any], Rows]
+    _projections: Callable[[Any], Tensor]
 
     def similarity(self, X: Any, Y: Any = None) -> NDArray[np.float32]:
         """Return the cosine similarities that training compares.
@@ -76,8 +135,9 @@ class PosteriorMixin:
         >>> embedder.similarity(X[:2], X[2:]).shape
         (2, 148)
         """
-        return self._pairs(X, Y)
+        return pairwise(*self._pair_projections(X, Y))
 
+    @available_if(_has_priors)
     def true_negative_proba(self, X: Any, Y: Any = None) -> NDArray[np.float32]:
         """Return the posterior probability that candidates are true negatives.
 
@@ -108,6 +168,8 @@ class PosteriorMixin:
         ------
         ValueError
             If `X` or `Y` is invalid, or there is no candidate beside the anchor.
+        AttributeError
+            If the loss is not BCL's, and so has no priors.
 
         References
         ----------
@@ -126,14 +188,14 @@ class PosteriorMixin:
         >>> proba[0, 1:].argmin() == embedder.similarity(X)[0, 1:].argmax()
         np.True_
         """
-        return self._pairs(
-            X,
-            Y,
+        return pairwise(
+            *self._pair_projections(X, Y),
             lambda p: true_negative_posterior(
                 p, alpha=self.alpha_, tau_plus=self.tau_plus_
             ),
         )
 
+    @available_if(_has_priors)
     def importance_weights(self, X: Any, Y: Any = None) -> NDArray[np.float32]:
         """Return the weights that the Bayesian loss gives to candidates.
 
@@ -160,6 +222,8 @@ class PosteriorMixin:
         ------
         ValueError
             If `X` or `Y` is invalid, or there is no candidate beside the anchor.
+        AttributeError
+            If the loss is not BCL's, and so has no priors.
 
         References
         ----------
@@ -174,48 +238,19 @@ class PosteriorMixin:
         >>> embedder.importance_weights(X[:2], X[2:]).mean(axis=1).round(2)
         array([1., 1.], dtype=float32)
         """
-        return self._pairs(
-            X,
-            Y,
+        return pairwise(
+            *self._pair_projections(X, Y),
             lambda p: importance_weights(
                 p, alpha=self.alpha_, beta=self.beta_, tau_plus=self.tau_plus_
             ),
         )
 
-    def _pairs(
-        self, X: Any, Y: Any, of_ranks: OfRanks | None = None
-    ) -> NDArray[np.float32]:
-        """Return similarities of all pairs, or a function of ranks / n_candidates."""
-        check_is_fitted(self, "net_")
+    def _pair_projections(self, X: Any, Y: Any) -> tuple[Tensor, Tensor | None]:
+        """Return the projections of anchors and of candidates."""
         anchors = self._projections(X)
-        candidates = anchors
-        if Y is not None:
-            try:
-                candidates = self._projections(Y)
-            except ValueError as error:
-                raise ValueError(f"'Y' cannot be candidates: {error}") from error
-        if of_ranks is not None:
-            n = len(candidates) - (Y is None)
-            if n == 0:
-                raise ValueError(
-                    "'X' has a single row, which has no candidate beside itself. Give "
-                    "more rows, or candidates 'Y'."
-                )
-            table = torch.from_numpy(of_ranks(np.arange(n + 1) / n)).to(anchors)
-        n_anchors, n_candidates = len(anchors), len(candidates)
-        out = np.empty((n_anchors, n_candidates), dtype=np.float32)
-        places = torch.arange(n_anchors, device=anchors.device)
-        size = max(1, CHUNK_PAIRS // n_candidates // ROW_MULTIPLE) * ROW_MULTIPLE
-        padding = -n_anchors % ROW_MULTIPLE  # so that chunks change no bit
-        padded = torch.cat([anchors, anchors.new_zeros(padding, anchors.shape[1])])
-        for chunk in gen_batches(n_anchors, size):
-            values = padded[chunk.start : chunk.start + size] @ candidates.T
-            values = values[: chunk.stop - chunk.start]
-            if of_ranks is not None:
-                values = _by_rank(values, places[chunk] if Y is None else None, table)
-            out[chunk] = values.cpu().numpy()
-        return out
-
-    def _projections(self, X: Any) -> Tensor:
-        rows = self._rows(validate_rows(self, X, reset=False))
-        return torch.from_numpy(self.net_.embed(rows, project=True)).to(rows.device)
+        if Y is None:
+            return anchors, None
+        try:
+            return anchors, self._projections(Y)
+        except ValueError as error:
+            raise ValueError(f"'Y' cannot be candidates: {error}") from error

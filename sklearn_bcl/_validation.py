@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils._param_validation import Interval
+
+from sklearn_bcl._sklearn_compat import Interval
 
 Closed = Literal["left", "right", "both", "neither"]
 
@@ -30,7 +31,7 @@ def check_interval(
         raise ValueError(f"{name!r} must be {interval}. Got {value!r} instead.")
 
 
-def is_labelled(y: ArrayLike) -> NDArray[np.bool_]:
+def is_labeled(y: ArrayLike) -> NDArray[np.bool_]:
     """Return which labels are not -1, as a number or in an array of strings."""
     labels = np.asarray(y)
     return np.asarray((labels != -1) & (labels.astype(str) != "-1"))

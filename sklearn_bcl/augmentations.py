@@ -126,12 +126,12 @@ class GaussianNoise(BaseEstimator):
 
 
 class ImageAugmentation(BaseEstimator):
-    """Crop, flip, colour jitter, grayscale and blur: the views of SimCLR and BCL.
+    """Crop, flip, color jitter, grayscale and blur: the views of SimCLR and BCL.
 
     Each image has a draw of its own. kornia (extra ``vision``) does the work, on the
-    device of the batch. Its colour operations need pixels in [0, 1], so the range of
+    device of the batch. Its color operations need pixels in [0, 1], so the range of
     the batch is mapped to that and back: images may be in [0, 1], in [0, 255] or
-    standardised. Saturation, hue and grayscale apply to three channels only.
+    standardized. Saturation, hue and grayscale apply to three channels only.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ class ImageAugmentation(BaseEstimator):
         [1 - jitter, 1 + jitter]; hue changes by a quarter of it. Applied with
         probability 0.8.
     grayscale : float in [0, 1], default=0.2
-        Probability that an image loses its colours.
+        Probability that an image loses its colors.
     blur : float in [0, 1], default=0.5
         Probability of a Gaussian blur of 0.1 to 2 pixels.
 

@@ -1,8 +1,8 @@
 r"""The Bayesian model of contrastive scores, in closed form.
 
-An anchor's similarity to an unlabelled sample has an unknown density
+An anchor's similarity to an unlabeled sample has an unknown density
 :math:`\varphi` with c.d.f. :math:`\Phi`. With :math:`u = \Phi(s)`, the densities
-of true negatives, of false negatives, of unlabelled samples and of the *hard true
+of true negatives, of false negatives, of unlabeled samples and of the *hard true
 negatives* that contrastive learning wants are all linear in :math:`u`:
 
 .. math::
@@ -60,7 +60,7 @@ def check_priors(*, alpha: float, tau_plus: float, beta: float = 0.5) -> None:
             "'alpha' and 'beta' cannot both be 1: the hard true negatives have no "
             f"density then. Got {alpha=!r}, {beta=!r}; choose either below 1."
         )
-    if _kappa_unlabelled(alpha, tau_plus) == 1:  # tau_plus may be too small to count
+    if _kappa_unlabeled(alpha, tau_plus) == 1:  # tau_plus may be too small to count
         raise ValueError(
             "'alpha' cannot be 1 with 'tau_plus' 0, or below 1e-16: the top score has "
             f"no density then. Got {alpha=!r}, {tau_plus=!r}; choose alpha < 1 or a "
@@ -68,7 +68,7 @@ def check_priors(*, alpha: float, tau_plus: float, beta: float = 0.5) -> None:
         )
 
 
-def _kappa_unlabelled(alpha: float, tau_plus: float) -> float:
+def _kappa_unlabeled(alpha: float, tau_plus: float) -> float:
     return (2 * alpha - 1) * (1 - 2 * tau_plus)
 
 
@@ -107,11 +107,11 @@ def _quantile(p: FloatArray, kappa: ArrayLike) -> FloatArray:
     return np.minimum(quantile, 1)
 
 
-def _unlabelled_density(
+def _unlabeled_density(
     p: FloatArray, alpha: float, tau_plus: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return u, 1 - u and f_UN(u) where F_UN(u) = p."""
-    kappa = _kappa_unlabelled(alpha, tau_plus)
+    kappa = _kappa_unlabeled(alpha, tau_plus)
     # f_kappa(1 - u) = f_-kappa(u), so 1 - u is a quantile too: no cancellation.
     return (
         _quantile(p, kappa),
@@ -123,17 +123,17 @@ def _unlabelled_density(
 def importance_weights(
     p: ArrayLike, *, alpha: float, beta: float, tau_plus: float
 ) -> FloatArray:
-    r"""Importance weights of unlabelled samples, from the ranks of their scores.
+    r"""Importance weights of unlabeled samples, from the ranks of their scores.
 
     The weight is the ratio of the density of hard true negatives to that of
-    unlabelled samples, :math:`\omega(p) = f_{\kappa_\psi}(u) / f_{\kappa_{UN}}(u)`
+    unlabeled samples, :math:`\omega(p) = f_{\kappa_\psi}(u) / f_{\kappa_{UN}}(u)`
     at :math:`u = F_{\kappa_{UN}}^{-1}(p)`. It integrates to one over ``p``.
 
     Parameters
     ----------
     p : array-like of any shape
         Empirical c.d.f. values in [0, 1] of an anchor's similarities among its
-        unlabelled samples: rank / n_unlabelled, the most similar sample at 1.
+        unlabeled samples: rank / n_unlabeled, the most similar sample at 1.
     alpha : float in [0.5, 1]
         Location: probability that the score of a positive exceeds that of a
         negative, i.e. how well the encoder ranks. At 0.5 it ranks at random and
@@ -142,7 +142,7 @@ def importance_weights(
         Concentration: hardness of the negatives to sample. 0.5 means no hard
         negative mining, 1 the hardest.
     tau_plus : float in [0, 1)
-        Class prior: probability that an unlabelled sample has the anchor's
+        Class prior: probability that an unlabeled sample has the anchor's
         latent class and so is a false negative.
 
     Returns
@@ -171,7 +171,7 @@ def importance_weights(
     """
     check_priors(alpha=alpha, beta=beta, tau_plus=tau_plus)
     p = _check_unit_array("p", p)
-    u, one_minus_u, density = _unlabelled_density(p, alpha, tau_plus)
+    u, one_minus_u, density = _unlabeled_density(p, alpha, tau_plus)
     easy, hard = alpha * (1 - beta), (1 - alpha) * beta
     target = 2 * (easy * one_minus_u + hard * u) / (easy + hard)
     return np.asarray(target / density)
@@ -180,7 +180,7 @@ def importance_weights(
 def true_negative_posterior(
     p: ArrayLike, *, alpha: float, tau_plus: float
 ) -> FloatArray:
-    r"""Posterior probability that an unlabelled sample is a true negative.
+    r"""Posterior probability that an unlabeled sample is a true negative.
 
     :math:`P(TN \mid s) = (1 - \tau^+) f_{\kappa_{TN}}(u) / f_{\kappa_{UN}}(u)` at
     :math:`u = F_{\kappa_{UN}}^{-1}(p)`. It integrates to ``1 - tau_plus`` over ``p``.
@@ -192,7 +192,7 @@ def true_negative_posterior(
     alpha : float in [0.5, 1]
         Probability that the score of a positive exceeds that of a negative.
     tau_plus : float in [0, 1)
-        Prior probability that an unlabelled sample is a false negative.
+        Prior probability that an unlabeled sample is a false negative.
 
     Returns
     -------
@@ -216,7 +216,7 @@ def true_negative_posterior(
     """
     check_priors(alpha=alpha, tau_plus=tau_plus)
     p = _check_unit_array("p", p)
-    u, one_minus_u, density = _unlabelled_density(p, alpha, tau_plus)
+    u, one_minus_u, density = _unlabeled_density(p, alpha, tau_plus)
     true_negative = 2 * (alpha * one_minus_u + (1 - alpha) * u)
     return np.asarray((1 - tau_plus) * true_negative / density)
 
@@ -347,26 +347,26 @@ def alpha_from_auc(auc: ArrayLike) -> FloatArray:
 
 def sample_scores(
     n_anchors: int,
-    n_unlabelled: int,
+    n_unlabeled: int,
     *,
     alpha: float,
     tau_plus: float,
     ppf: Callable[[FloatArray], ArrayLike] | None = None,
     random_state: int | np.random.RandomState | None = None,
 ) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Simulate the scores of unlabelled samples under the model.
+    """Simulate the scores of unlabeled samples under the model.
 
     Each sample is a false negative with probability `tau_plus`; its score is then
     drawn by inverse c.d.f. from the density of its kind.
 
     Parameters
     ----------
-    n_anchors, n_unlabelled : int
-        Number of anchors, and of unlabelled samples for each, at least 1.
+    n_anchors, n_unlabeled : int
+        Number of anchors, and of unlabeled samples for each, at least 1.
     alpha : float in [0.5, 1]
         Probability that the score of a positive exceeds that of a negative.
     tau_plus : float in [0, 1]
-        Probability that an unlabelled sample is a false negative.
+        Probability that an unlabeled sample is a false negative.
     ppf : callable, default=None
         Inverse c.d.f. of the base score density, from [0, 1] to scores, such as
         ``scipy.stats.norm.ppf``. ``None`` means uniform scores on [-1, 1].
@@ -375,9 +375,9 @@ def sample_scores(
 
     Returns
     -------
-    scores : ndarray of float64, shape (n_anchors, n_unlabelled)
+    scores : ndarray of float64, shape (n_anchors, n_unlabeled)
         Similarity scores.
-    is_true_negative : ndarray of bool, shape (n_anchors, n_unlabelled)
+    is_true_negative : ndarray of bool, shape (n_anchors, n_unlabeled)
         Which scores belong to true negatives.
 
     Raises
@@ -401,11 +401,11 @@ def sample_scores(
     True
     """
     check_interval("n_anchors", n_anchors, 1, None, closed="left", integral=True)
-    check_interval("n_unlabelled", n_unlabelled, 1, None, closed="left", integral=True)
+    check_interval("n_unlabeled", n_unlabeled, 1, None, closed="left", integral=True)
     check_interval("alpha", alpha, 0.5, 1)
     check_interval("tau_plus", tau_plus, 0, 1)
     rng = check_random_state(random_state)
-    shape = (n_anchors, n_unlabelled)
+    shape = (n_anchors, n_unlabeled)
     is_true_negative = rng.uniform(size=shape) >= tau_plus
     kappa = np.where(is_true_negative, 2 * alpha - 1, 1 - 2 * alpha)
     u = _quantile(rng.uniform(size=shape), kappa)

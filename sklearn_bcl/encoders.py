@@ -1,17 +1,33 @@
-"""Encoders for tables and images. Any other ``nn.Module`` to vectors will do, too."""
+"""Encoders for tables and images, and the head that only training uses.
+
+Any other ``nn.Module`` from rows to vectors is an encoder, too. It may have two more
+methods. ``fit_statistics(rows, random_state, before=None)`` is called before each
+training with the training rows. ``head_input(x)`` returns what the projection head
+reads in training, where that is not the embedding itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ConvNetEncoder", "MLPEncoder", "RobustScale", "resnet_encoder"]
+from sklearn_bcl._data.scaling import FeatureScales, ReadableRows
 
+__all__ = [
+    "ConvNetEncoder",
+    "MLPEncoder",
+    "ProjectedEncoder",
+    "RobustScale",
+    "resnet_encoder",
+]
+
+MOST_HIDDEN_UNITS = 512  # of the head, as in the paper
 MIN_PRODUCT_COLUMNS = 16
 MOST_CELLS = 4  # along each side of an image
 LEAST_CHANNELS = 16  # of each cell
@@ -22,7 +38,7 @@ ROOT_OFFSET = 0.01  # keeps the square root's gradient finite at 0
 
 
 class RobustScale(nn.Module):
-    """Centre and scale features by constants of the training data, then clip smoothly.
+    """Center and scale features by constants of the training data, then clip smoothly.
 
     A feature ``z = (x - center) / scale`` becomes ``z / sqrt(1 + (z / 3)^2)``: small
     values stay as they are and large ones stay below 3, so that outliers and heavy
@@ -90,10 +106,10 @@ class _RowwiseLinear(nn.Linear):
 class MLPEncoder(nn.Module):
     """Multilayer perceptron beside a linear map, on scaled features.
 
-    Both are added, and the embedding ends in a leaky ReLU, which learns as well as an
-    ordinary one and leaves no component dead, so that even two of them tell rows apart.
-    The last layer of the perceptron starts at zero. So the encoder starts as a linear
-    map of the features and departs from it as far as the training asks for.
+    Both are added, and the embedding ends in a leaky ReLU. It avoids dead components,
+    which matters when `n_components` is small. The last layer of the perceptron starts
+    at zero. So the encoder starts as a linear map of the features and departs from it
+    as far as the training asks for.
 
     Parameters
     ----------
@@ -137,6 +153,31 @@ class MLPEncoder(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
             self.deep = nn.Sequential(*layers, last)
+        self.statistics: FeatureScales | None = None
+
+    def fit_statistics(
+        self,
+        rows: ReadableRows,
+        random_state: np.random.RandomState,
+        before: nn.Module | None = None,
+    ) -> None:
+        """Measure the centers and scales of the features.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n_rows, n_features), or what is read like one
+            Training rows. Of more than 10,000 rows, a random 10,000 are measured.
+        random_state : numpy.random.RandomState
+            Draws them.
+        before : MLPEncoder, default=None
+            Encoder of an earlier call. Its rows count as well, as if they were among
+            `rows`.
+        """
+        statistics = FeatureScales.of(rows, random_state)
+        if isinstance(before, MLPEncoder) and before.statistics is not None:
+            statistics = before.statistics + statistics
+        self.statistics = statistics
+        self.scale.set_statistics(statistics.center, statistics.scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(n_rows, n_features)`` to ``(n_rows, n_components)``.
@@ -153,11 +194,12 @@ class MLPEncoder(nn.Module):
 class ConvNetEncoder(nn.Module):
     """Small convolutional network for images, quick on a CPU.
 
-    Blocks of a 3x3 convolution, batch normalisation and ReLU, each of which halves the
+    Blocks of a 3x3 convolution, batch normalization and ReLU, each of which halves the
     resolution while that leaves 4x4 positions, then means over the cells of a grid, so
     that the embedding knows where things are. The embedding is the square root of
-    these means, which are rarely large and mostly zero; the head of the training sees
-    the means themselves (:meth:`cells`).
+    these means, which are rarely large and mostly zero. The head of the training reads
+    the means themselves: trained through the square root, the embedding is worse. Who
+    trains the encoder on should take them as well (:meth:`cells`).
 
     Parameters
     ----------
@@ -220,6 +262,11 @@ class ConvNetEncoder(nn.Module):
         """Map ``(n, n_channels, height, width)`` to ``(n, n_components)``."""
         return torch.sqrt(self.cells(x) + ROOT_OFFSET) - ROOT_OFFSET**0.5
 
+    def head_input(self, x: Tensor) -> Tensor:
+        """Return the means over the cells; of a subclass with its own way, that."""
+        has_own_forward = type(self).forward is not ConvNetEncoder.forward
+        return self(x) if has_own_forward else self.cells(x)
+
     def cells(self, x: Tensor) -> Tensor:
         """Return the means over the cells, of the shape of the embedding."""
         x = self.blocks(x.contiguous(memory_format=torch.channels_last))
@@ -232,6 +279,46 @@ class ConvNetEncoder(nn.Module):
             cells = [x.narrow(axis, start, end - start) for start, end in ends]
             x = torch.stack([cell.mean(dim=axis) for cell in cells], dim=axis)
         return x.flatten(1)
+
+
+class ProjectedEncoder(nn.Module):
+    """An encoder under the projection head that only training uses.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+    n_components : int
+        Size of the encoder's output.
+    projection_size : int
+        Size of the projections that the loss compares.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_bcl.encoders import MLPEncoder, ProjectedEncoder
+    >>> ProjectedEncoder(MLPEncoder(8, 16), 16, 32)(torch.zeros(5, 8)).shape
+    torch.Size([5, 32])
+    """
+
+    def __init__(
+        self, encoder: nn.Module, n_components: int, projection_size: int
+    ) -> None:
+        super().__init__()
+        self.n_components = n_components
+        self.encoder = encoder
+        hidden_size = min(n_components, MOST_HIDDEN_UNITS)
+        self.head = nn.Sequential(
+            nn.Linear(n_components, hidden_size),
+            nn.ReLU(),
+            nn.Linear(hidden_size, projection_size),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Project rows, to ``(n_rows, projection_size)``; not normalized."""
+        read: Callable[[Tensor], Tensor]
+        read = getattr(self.encoder, "head_input", self.encoder)
+        projections: Tensor = self.head(read(x))
+        return projections
 
 
 def resnet_encoder(name: str, n_channels: int) -> nn.Module:

@@ -16,7 +16,7 @@ from sklearn.metrics import euclidean_distances
 from sklearn.preprocessing import normalize
 from sklearn.utils import check_array, check_X_y, gen_batches
 
-from sklearn_bcl._validation import check_interval, is_labelled
+from sklearn_bcl._validation import check_interval, is_labeled
 
 __all__ = [
     "alignment",
@@ -88,7 +88,7 @@ def alignment(X: ArrayLike, y: ArrayLike, *, exponent: float = 2.0) -> float:
     r"""Mean distance of positive pairs on the unit sphere; lower is better.
 
     :math:`\operatorname{mean} \lVert x_i - x_j \rVert^{exponent}` over all pairs of
-    L2-normalised rows with :math:`y_i = y_j`. With classes as `y` it says how compact
+    L2-normalized rows with :math:`y_i = y_j`. With classes as `y` it says how compact
     they are; with ``y = np.tile(np.arange(n), 2)`` and the stacked embeddings of two
     views of `n` rows, how little the embedding changes between views.
 
@@ -148,7 +148,7 @@ def uniformity(X: ArrayLike, *, t: float = 2.0) -> float:
     r"""Logarithm of the mean Gaussian potential of all pairs; lower is better.
 
     :math:`\log \operatorname{mean} e^{-t \lVert x_i - x_j \rVert^2}` over the pairs of
-    L2-normalised rows: how evenly they lie on the unit sphere.
+    L2-normalized rows: how evenly they lie on the unit sphere.
 
     Parameters
     ----------
@@ -185,10 +185,10 @@ def uniformity(X: ArrayLike, *, t: float = 2.0) -> float:
     return float(logsumexp(sums) - np.log(len(unit) * (len(unit) - 1)))
 
 
-def _labelled_embedding(
+def _labeled_embedding(
     estimator: Any, X: Any, y: ArrayLike
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    known = is_labelled(y)
+    known = is_labeled(y)
     return np.asarray(estimator.transform(X))[known], np.asarray(y)[known]
 
 
@@ -197,7 +197,7 @@ def embedding_auc_scorer(estimator: Any, X: Any, y: ArrayLike) -> float:
 
     Rows with the label -1, which means that there is none, are left out.
     """
-    known = is_labelled(y)
+    known = is_labeled(y)
     return embedding_auc(
         np.asarray(estimator.transform(X))[known], np.asarray(y)[known]
     )
@@ -208,7 +208,7 @@ def alignment_scorer(estimator: Any, X: Any, y: ArrayLike) -> float:
 
     Rows with the label -1, which means that there is none, are left out.
     """
-    return -alignment(*_labelled_embedding(estimator, X, y))
+    return -alignment(*_labeled_embedding(estimator, X, y))
 
 
 def uniformity_scorer(estimator: Any, X: Any, y: ArrayLike | None = None) -> float:

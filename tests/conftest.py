@@ -11,6 +11,20 @@ from torch.nn.functional import normalize
 if "PYTEST_XDIST_WORKER" in os.environ:  # there is one for each core
     torch.set_num_threads(1)
 
+USABLE = {
+    "cpu": True,
+    "cuda": torch.cuda.is_available(),
+    "mps": torch.backends.mps.is_available(),
+}
+
+
+@pytest.fixture(params=USABLE)
+def device(request):
+    """Each device in turn; those that this machine lacks are skipped."""
+    if not USABLE[request.param]:
+        pytest.skip(f"needs {request.param}")
+    return torch.device(request.param)
+
 
 @pytest.fixture(scope="session")
 def golden():
@@ -31,7 +45,7 @@ def X():
 
 @pytest.fixture
 def views():
-    """Return a factory of two correlated, normalised views of some rows."""
+    """Return a factory of two correlated, normalized views of some rows."""
 
     def make(n_rows, size, dtype=torch.float64, seed=0):
         generator = torch.Generator().manual_seed(seed)

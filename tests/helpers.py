@@ -6,6 +6,7 @@ from sklearn_bcl import BCLEmbedder
 
 
 def small(**params):
+    """Return a fast embedder; its sizes are only set where they can act."""
     defaults = {
         "n_components": 8,
         "hidden_layer_sizes": (16,),
@@ -14,6 +15,11 @@ def small(**params):
         "max_epochs": 3,
         "random_state": 0,
     }
+    encoder = params.get("encoder", "mlp")
+    if encoder != "mlp":
+        del defaults["hidden_layer_sizes"]
+    if encoder not in ("mlp", "convnet", "auto"):
+        del defaults["n_components"]
     return BCLEmbedder(**{**defaults, **params})
 
 

@@ -4,7 +4,12 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from sklearn_bcl.augmentations import FeatureCorruption, FeatureMasking, GaussianNoise
+from sklearn_bcl.augmentations import (
+    FeatureCorruption,
+    FeatureMasking,
+    GaussianNoise,
+    ImageAugmentation,
+)
 
 EACH = pytest.mark.parametrize(
     "augmentation",
@@ -13,8 +18,8 @@ EACH = pytest.mark.parametrize(
 )
 
 
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+def seeded(seed=0, device="cpu"):
+    return torch.Generator(device).manual_seed(seed)
 
 
 @pytest.fixture
@@ -37,6 +42,35 @@ def test_contract(augmentation, x):
     assert torch.equal(torch.get_rng_state(), global_state)
     for copy in (clone(augmentation), pickle.loads(pickle.dumps(augmentation))):
         assert torch.equal(view, copy(x, seeded()))
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "shape"),
+    [
+        (FeatureCorruption(0.4), (50, 5)),
+        (FeatureMasking(0.4), (50, 5)),
+        (GaussianNoise(0.4), (50, 5)),
+        (ImageAugmentation(), (10, 1, 12, 10)),
+        (ImageAugmentation(), (10, 3, 12, 10)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_devices(augmentation, shape, device):
+    x = torch.randn(shape, generator=seeded(7)).to(device)
+    original = x.clone()
+    view = augmentation(x, seeded(0, device))
+    assert view.device == x.device
+    assert view.shape == x.shape
+    assert view.dtype == x.dtype
+    assert view.isfinite().all()
+    assert not torch.equal(view, x)
+    assert torch.equal(x, original)
+    assert torch.equal(view, augmentation(x, seeded(0, device)))
+    assert not torch.equal(view, augmentation(x, seeded(1, device)))
+    generator = seeded(0, device)
+    views = [augmentation(x, generator) for _ in range(2)]
+    assert torch.equal(views[0], view)
+    assert not torch.equal(views[1], view)
 
 
 @EACH

@@ -53,7 +53,7 @@ def test_weights_against_the_paper_s_densities(alpha, beta, tau_plus):
     def density(u, share_of_minimum):
         return share_of_minimum * 2 * (1 - u) + (1 - share_of_minimum) * 2 * u
 
-    def unlabelled_cdf(u):
+    def unlabeled_cdf(u):
         minimum, maximum = 2 * u - u**2, u**2
         negative = alpha * minimum + (1 - alpha) * maximum
         positive = (1 - alpha) * minimum + alpha * maximum
@@ -63,18 +63,18 @@ def test_weights_against_the_paper_s_densities(alpha, beta, tau_plus):
     low, high = np.zeros_like(p), np.ones_like(p)
     for _ in range(60):
         middle = (low + high) / 2
-        below = unlabelled_cdf(middle) < p
+        below = unlabeled_cdf(middle) < p
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     u = (low + high) / 2
 
     true_negative, false_negative = density(u, alpha), density(u, 1 - alpha)
-    unlabelled = (1 - tau_plus) * true_negative + tau_plus * false_negative
+    unlabeled = (1 - tau_plus) * true_negative + tau_plus * false_negative
     easy, hard = alpha * (1 - beta), (1 - alpha) * beta
     target = density(u, easy / (easy + hard))
     weights = importance_weights(p, alpha=alpha, beta=beta, tau_plus=tau_plus)
     posterior = true_negative_posterior(p, alpha=alpha, tau_plus=tau_plus)
-    assert_allclose(weights, target / unlabelled, rtol=1e-9)
-    assert_allclose(posterior, (1 - tau_plus) * true_negative / unlabelled, rtol=1e-9)
+    assert_allclose(weights, target / unlabeled, rtol=1e-9)
+    assert_allclose(posterior, (1 - tau_plus) * true_negative / unlabeled, rtol=1e-9)
 
 
 @pytest.mark.parametrize(("alpha", "beta", "tau_plus"), GRID)

@@ -23,7 +23,6 @@ from sklearn_bcl.plotting import (
     LossCurveDisplay,
     PosteriorDisplay,
     PriorSearchDisplay,
-    _posterior,
 )
 
 
@@ -99,9 +98,9 @@ def test_labels_of_an_embedding(X):
     assert [len(c.get_offsets()) for c in display.ax_.collections] == [20, 40, 40]
     many = EmbeddingDisplay(points, np.arange(100) % 20).plot().ax_.collections
     looks = {(*c.get_facecolor()[0], len(c.get_paths()[0].vertices)) for c in many}
-    assert len(looks) >= 18  # colours and markers together tell classes apart
-    for unlabelled in (-1, -1.0):
-        known = np.where(np.arange(100) < 50, 1, unlabelled)
+    assert len(looks) >= 18  # colors and markers together tell classes apart
+    for unlabeled in (-1, -1.0):
+        known = np.where(np.arange(100) < 50, 1, unlabeled)
         display = EmbeddingDisplay(points, known).plot()
         assert legend(display.ax_)[0] == "no label"
     continuous = EmbeddingDisplay(points, X[:, 2]).plot(cmap="magma")
@@ -185,14 +184,36 @@ def test_calibrated_posterior_has_no_calibration_error():
     assert PosteriorDisplay(proba, proba < 0.5).plot().auc_ == 0
 
 
-def test_posterior_of_many_rows_and_frames(embedder, X, monkeypatch):
-    monkeypatch.setattr(_posterior, "MOST_ROWS", 20)
+class Candidates:
+    """An estimator whose posterior says which rows it was asked for."""
+
+    def true_negative_proba(self, X):
+        return np.tile(np.ravel(X), (len(X), 1))
+
+
+def test_posterior_of_many_rows():
+    rows = np.linspace(0, 1, 1100)[:, None]
+    # Few anchors have a candidate of their own class, and so an AUC.
+    y = np.maximum(np.arange(1100), 5)
+    first, again, other = (
+        PosteriorDisplay.from_estimator(Candidates(), X, y, random_state=seed)
+        for X, seed in ((rows, 0), (rows.tolist(), 0), (rows, 1))
+    )
+    assert np.shape(first.proba) == np.shape(first.is_true_negative) == (1000, 999)
+    asked = np.unique(first.proba)
+    assert len(asked) == 1000 and np.isin(asked, rows).all()
+    assert_allclose(asked.mean(), 0.5, atol=0.02)
+    assert_array_equal(first.proba, again.proba)
+    assert not np.array_equal(first.proba, other.proba)
+
+
+def test_posterior_of_labeled_rows_and_frames(embedder, X):
     y = np.arange(100) % 2
     first, second = (
         PosteriorDisplay.from_estimator(embedder, rows, y, ax=plt.subplots(1, 2)[1])
         for rows in (X, X.tolist())
     )
-    assert np.shape(first.proba) == (20, 19)
+    assert np.shape(first.proba) == (100, 99)
     assert_array_equal(first.proba, second.proba)
     partly = np.where(np.arange(100) < 10, y, -1)
     display = PosteriorDisplay.from_estimator(embedder, X, partly)
@@ -266,11 +287,12 @@ def test_search_over_two_priors(search, metric):
 def test_settings_without_one_of_the_priors_and_names(X):
     grid = [
         {"alpha": [0.6]},
-        {"alpha": ["auto", 0.8], "tau_plus": [0.2, 0.1]},
+        {"alpha": ["labels", 0.8], "tau_plus": [0.2, 0.1]},
     ]
-    search = GridSearchCV(small(max_epochs=1), grid, cv=2).fit(X)
+    y = (X[:, 0] > 0).astype(int)
+    search = GridSearchCV(small(max_epochs=1), grid, cv=2).fit(X, y)
     display = PriorSearchDisplay.from_search(search)
-    assert (display.x_values, display.y_values) == ([0.1, 0.2], [0.8, "auto"])
+    assert (display.x_values, display.y_values) == ([0.1, 0.2], [0.8, "labels"])
     assert np.isfinite(display.scores).all()
 
 

@@ -120,7 +120,7 @@ def test_optuna(data):
     assert set(study.best_params) == {"tau_plus", "alpha"}
 
 
-def test_memory_fits_each_embedder_once(data, tmp_path, monkeypatch):
+def test_memory_fits_each_embedder_once(data, tmp_path):
     X, y = data
     model = make_pipeline(memory=str(tmp_path))
     grid = {"embed__tau_plus": [0.1, 0.4], "classify__C": [0.1, 1, 10]}
@@ -167,7 +167,7 @@ def test_metadata_routing(data):
 def test_labels_of_a_pipeline_set_priors_only_when_asked_to(data):
     X, y = data
     silent = make_pipeline().fit(X, y)["embed"]
-    asked = make_pipeline().set_params(embed__use_labels=True).fit(X, y)["embed"]
+    asked = make_pipeline().set_params(embed__tau_plus="labels").fit(X, y)["embed"]
     assert silent.tau_plus_ == 0.1
     assert_allclose(asked.tau_plus_, np.square(np.bincount(y) / 200).sum())
 

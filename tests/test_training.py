@@ -10,61 +10,37 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
-from skorch.callbacks import EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from sklearn_bcl import BCLEmbedder
-from sklearn_bcl._parts import auto_robustness
-from sklearn_bcl.losses import BCLLoss
+from sklearn_bcl._parts import auto_epochs
 
 
-def test_epochs_follow_the_number_of_rows(X, monkeypatch):
-    monkeypatch.setattr("sklearn_bcl._parts.AUTO_EPOCHS", (10, 20))
-    monkeypatch.setattr("sklearn_bcl._parts.AUTO_ROWS", 50)
-    assert small(max_epochs="auto").fit(X).n_iter_ == 15  # 20 / sqrt(2), and up
-    assert small(max_epochs="auto").fit(np.tile(X, (3, 1))).n_iter_ == 10  # at least
-    assert small(max_epochs="auto").fit(X[:10]).n_iter_ == 20  # at most
+def test_epochs_follow_the_number_of_rows(X):
+    n_rows = [2, 2_400, 2_401, 9_600, 60_000, 10**7]
+    epochs = [auto_epochs(n, early_stopping=False) for n in n_rows]
+    assert epochs == [200, 200, 200, 100, 40, 10]
+    # As many as it takes to stop early.
+    assert auto_epochs(10**7, early_stopping=True) == 200
+    assert BCLEmbedder().max_epochs == "auto"
+    assert small(max_epochs="auto").fit(X[:10]).n_iter_ == 200
     assert small(max_epochs="auto").partial_fit(X).n_iter_ == 1
-    # As many as it takes to stop early, and counted anew with a warm start.
-    stopping = small(max_epochs="auto", early_stopping=True, n_iter_no_change=100)
-    assert stopping.fit(X).n_iter_ == 20
-    assert small(max_epochs="auto", warm_start=True).fit(X).fit(X).n_iter_ == 30
+    # Counted anew with a warm start.
+    assert (
+        small(max_epochs="auto", warm_start=True).fit(X[:10]).fit(X[:10]).n_iter_ == 400
+    )
     with pytest.raises(ValueError, match="'max_epochs' parameter"):
         small(max_epochs="many").fit(X)
-    assert BCLEmbedder().max_epochs == "auto"
 
 
-def test_robustness_follows_the_number_of_rows(X, monkeypatch):
-    monkeypatch.setattr("sklearn_bcl._parts.ROBUST_ROWS", 100)
-    many, few = small().fit(X), small().fit(X[:99])
-    assert (many.robustness_, few.robustness_) == (1.0, 0.0)
-    for embedder, rows in ((many, X), (few, X[:99])):
-        fixed = small(robustness=embedder.robustness_).fit(rows)
-        assert_array_equal(embedder.transform(X), fixed.transform(X))
-    assert small(early_stopping=True).fit(X).robustness_ == 0.0  # 90 to train on
-    assert small().partial_fit(X[:50]).partial_fit(X).robustness_ == 1.0
-    assert small(loss="simclr").fit(X).robustness_ == 0.0
-    assert small(loss=BCLLoss(robustness=0.3)).fit(X).robustness_ == 0.3
-
-
-def test_images_have_no_robustness_unless_it_is_set(X, monkeypatch):
-    monkeypatch.setattr("sklearn_bcl._parts.ROBUST_ROWS", 100)
-    images = small(max_epochs=1, image_shape=(2, 4), augmentation="noise")
-    rows = np.resize(X, (100, 8))
-    assert images.fit(rows).robustness_ == 0.0
-    assert images.set_params(robustness=0.5).fit(rows).robustness_ == 0.5
-
-
-def test_robustness_may_change_between_warm_starts(X):
-    embedder = small(warm_start=True, robustness=0.0).fit(X)
-    assert embedder.set_params(robustness=1.0).fit(X).robustness_ == 1.0
-    assert embedder.n_iter_ == 6
-
-
-def test_robustness_is_for_a_thousand_rows():
-    assert [auto_robustness(n, is_table=True) for n in (999, 1000)] == [0.0, 1.0]
-    assert auto_robustness(1000, is_table=False) == 0.0
-    assert BCLEmbedder().robustness == "auto"
+def test_robustness_is_a_number_at_every_size(X):
+    assert BCLEmbedder().robustness == 0.0
+    plain, robust = (small(robustness=q).fit_transform(X) for q in (0.0, 1.0))
+    assert_array_equal(plain, small().fit_transform(X))
+    assert not np.array_equal(plain, robust)
+    embedder = small(warm_start=True).fit(X)
+    assert embedder.set_params(robustness=1.0).fit(X).n_iter_ == 6
 
 
 def test_partial_fit(X):
@@ -101,15 +77,45 @@ def test_failed_partial_fit_loses_nothing(X):
     assert embedder.n_iter_ == 2
 
 
+@pytest.mark.parametrize("goes_on", ["partial_fit", "fit"])
+def test_a_failed_call_leaves_the_random_state(X, goes_on):
+    def train(embedder):
+        return getattr(embedder, goes_on)(X)
+
+    expected = train(small(warm_start=True).fit(X))
+    embedder = small(warm_start=True).fit(X)
+    for broken in (
+        {"augmentation": RaiseAt(4, RuntimeError("out of memory"))},
+        {"augmentation": RaiseAt(4, KeyboardInterrupt)},
+        {"n_components": 9},
+        {"augmentation": lambda x, generator: x * float("nan")},
+    ):
+        embedder.set_params(**broken)
+        with pytest.raises((RuntimeError, KeyboardInterrupt, ValueError)):
+            train(embedder)
+        embedder.set_params(augmentation="auto", n_components=8)
+    assert_array_equal(train(embedder).transform(X), expected.transform(X))
+
+
+def test_a_failed_fit_leaves_the_random_state_of_the_user(X):
+    random_state = np.random.RandomState(0)
+    before = random_state.get_state()
+    broken = RaiseAt(4, RuntimeError("out of memory"))
+    with pytest.raises(RuntimeError):
+        small(random_state=random_state, augmentation=broken).fit(X)
+    assert_array_equal(random_state.get_state()[1], before[1])
+    assert random_state.get_state()[2:] == before[2:]
+
+
 def test_partial_fit_keeps_the_state_of_the_optimizer(X):
     # Adam's first step has the size of the learning rate; a restart would repeat it.
     embedder = small().partial_fit(X)
-    (state, *_) = embedder.net_.optimizer_.state.values()
+    (state, *_) = embedder._net.optimizer_.state.values()
     steps = state["step"].item()
     embedder.set_params(learning_rate=0.01).partial_fit(X)
-    (state, *_) = embedder.net_.optimizer_.state.values()
+    (state, *_) = embedder._net.optimizer_.state.values()
     assert state["step"].item() == 2 * steps
-    assert embedder.net_.optimizer_.param_groups[0]["lr"] == 0.01
+    assert embedder._net.optimizer_.param_groups[0]["lr"] == 0.01
 
 
 def test_partial_fit_on_dense_then_sparse_rows(X):
@@ -148,9 +154,9 @@ def test_warm_start_keeps_a_trained_loss(X):
             return ((z1 * z2).sum(1) * self.scale).mean()
 
     embedder = small(loss=LearnedScale(), warm_start=True).fit(X)
-    scale = embedder.net_.criterion_.scale.item()
+    scale = embedder._net.criterion_.scale.item()
     embedder.set_params(learning_rate=1e-9).fit(X)
-    assert_allclose(embedder.net_.criterion_.scale.item(), scale, rtol=1e-3)
+    assert_allclose(embedder._net.criterion_.scale.item(), scale, rtol=1e-3)
 
 
 def test_warm_start_with_another_network_is_an_error(X):
@@ -217,6 +223,16 @@ def test_interrupt_is_raised_and_keeps_whole_epochs(X, early_stopping):
     assert embedder.n_iter_ == len(embedder.loss_curve_) == 2
     assert embedder.transform(X).shape == (100, 8)
     pickle.dumps(embedder)
+
+
+def test_an_interrupt_between_epochs_keeps_them(X):
+    class Interrupt(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            if len(net.history) == 3:
+                raise KeyboardInterrupt  # as callbacks do to end training
+
+    embedder = small(callbacks=[Interrupt()]).fit(X)
+    assert embedder.n_iter_ == len(embedder.history_) == 2
 
 
 def test_interrupt_in_the_first_epoch_loses_nothing(X):

@@ -9,16 +9,14 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from skorch import NeuralNetRegressor
 from torch import nn
-from variants import ClippedScale
 
-from sklearn_bcl._parts import auto_epochs
 from sklearn_bcl.encoders import MLPEncoder
 
 
 class Autoencoder(TransformerMixin, BaseEstimator):
     """The encoder and the training of `BCLEmbedder`, with a mirrored decoder.
 
-    Input and target are features as `BCLEmbedder` scales and clips them.
+    The target is the features as the encoder scales and clips them.
     """
 
     def __init__(
@@ -32,31 +30,36 @@ class Autoencoder(TransformerMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X, y=None):
-        self.scaler_ = ClippedScale().fit(X)
-        X = self.scaler_.transform(X).astype(np.float32)
+        X = torch.tensor(np.asarray(X), dtype=torch.float32)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
-            sizes = [self.n_components, *self.hidden_layer_sizes[::-1]]
-            decoder: list[nn.Module] = []
-            for size_in, size_out in pairwise(sizes):
-                decoder += [nn.Linear(size_in, size_out), nn.ReLU()]
-            decoder.append(nn.Linear(sizes[-1], X.shape[1]))
             encoder = MLPEncoder(X.shape[1], self.n_components, self.hidden_layer_sizes)
-            encoder.scale = nn.Identity()  # the rows are scaled
+            random_state = np.random.RandomState(self.random_state)
+            encoder.fit_statistics(X, random_state)
+            # The law of BCLEmbedder(max_epochs="auto").
+            max_epochs = int(np.ceil(200 * np.sqrt(2400 / len(X))).clip(10, 200))
             NeuralNetRegressor(
-                nn.Sequential(encoder, *decoder),
+                nn.Sequential(encoder, self.decoder(X.shape[1])),
                 optimizer=torch.optim.Adam,
                 lr=1e-3,
                 batch_size=256,
-                max_epochs=auto_epochs(len(X), early_stopping=False),
+                max_epochs=max_epochs,
                 iterator_train__shuffle=True,
                 train_split=None,
                 verbose=0,
-            ).fit(X, X)
+            ).fit(X, encoder.scale(X))
         self.encoder_ = encoder.eval()
         return self
 
+    def decoder(self, n_features: int) -> nn.Module:
+        """Return the layers from an embedding to scaled features."""
+        sizes = [self.n_components, *self.hidden_layer_sizes[::-1]]
+        layers: list[nn.Module] = []
+        for size_in, size_out in pairwise(sizes):
+            layers += [nn.Linear(size_in, size_out), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(sizes[-1], n_features))
+
     def transform(self, X):
-        X = torch.from_numpy(self.scaler_.transform(X).astype(np.float32))
+        X = torch.tensor(np.asarray(X), dtype=torch.float32)
         with torch.no_grad():
             return self.encoder_(X).numpy()

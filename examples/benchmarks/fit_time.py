@@ -1,8 +1,8 @@
-"""Time of a default fit, and what weights of samples and of rows cost of it.
+"""Time of a default fit, beside SimCLR.
 
     python examples/benchmarks/fit_time.py
 
-Fits of BCL and SimCLR alternate, so that whatever else the machine does hits both.
+Fits of BCL and SimCLR alternate, so that other load on the machine affects both.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
     print(
         f"{X.shape[0]} rows, {X.shape[1]} features, {torch.get_num_threads()} threads"
     )
-    BCLEmbedder(max_epochs=1).fit(X)  # whatever only the first fit has to do
+    BCLEmbedder(max_epochs=1).fit(X)  # the work of a first fit only
     seconds: dict[str, list[float]] = {"bcl": [], "simclr": []}
     for seed in range(arguments.repeats):
         for loss, times in seconds.items():

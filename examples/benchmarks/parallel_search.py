@@ -2,10 +2,11 @@
 
     python examples/benchmarks/parallel_search.py
 
-Each process of ``n_jobs=2`` computes with one thread, as joblib sees to it. A sequence
-with one thread does the same computations; that with two shows what the processes gain
-over the threads of torch. Embeddings are equal in all three, to the bit, but the
-logistic regression on them is not if its BLAS has two threads. All three alternate.
+Each process of ``n_jobs=2`` computes with one thread, which joblib sets. A sequence
+with one thread does the same computations. A sequence with two threads shows what
+processes gain over the threads of torch. Embeddings are bit-equal in all three. The
+logistic regression on them can differ where its BLAS has two threads. All three
+alternate.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python examples/benchmarks/posterior_memory.py
 
-Peak memory is that of the whole process, with Python, torch and the model.
+Peak memory is measured for the whole process, with Python, torch and the model.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python examples/paper/compare.py --seeds 3 --epochs 5
 
-Arguments that it does not know go to train.py. Each run keeps its results in a folder,
-so that a comparison that is stopped goes on where it was.
+Other arguments go to train.py. Each run keeps its results in a folder, so a comparison
+that is stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
     arguments, extra = parser.parse_known_args()
 
     accuracies = {name: [] for name in VARIANTS}
-    # Seeds outside: what is there of a comparison that was stopped is balanced.
+    # Seeds outside: a comparison that was stopped has the same seeds of each loss.
     for seed, name in itertools.product(range(arguments.seeds), VARIANTS):
         accuracies[name].append(
             results_of([*extra, *VARIANTS[name], "--seed", str(seed)])

@@ -1,7 +1,6 @@
 """Official image data sets, read from disk.
 
-Fashion-MNIST comes from OpenML where its files are not there; nothing else is ever
-downloaded.
+Fashion-MNIST comes from OpenML where its files are missing. Nothing else is downloaded.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 class ImageData(NamedTuple):
     """Images as uint8, (n, h, w) or (n, c, h, w), and integer labels."""
 
-    unlabelled: np.ndarray
+    unlabeled: np.ndarray
     X_train: np.ndarray
     y_train: np.ndarray
     X_test: np.ndarray
@@ -30,8 +29,8 @@ class ImageData(NamedTuple):
 def load(name: str, data_dir: str | None) -> ImageData:
     """Return a data set from the official files in a folder.
 
-    The rows to learn from without labels are the training images; for STL-10 they are
-    its unlabelled images besides.
+    The images to learn from without labels are the training images, and for STL-10 its
+    unlabeled images as well.
     """
     if name == "fashion-mnist":
         folder = Path(data_dir) if data_dir else DEBIAN_FASHION_MNIST
@@ -58,8 +57,8 @@ def load(name: str, data_dir: str | None) -> ImageData:
             for split in ("unlabeled", "train", "test")
         }
         train, test = parts["train"], parts["test"]
-        unlabelled = np.concatenate([train.data, parts["unlabeled"].data])
-        return ImageData(unlabelled, train.data, train.labels, test.data, test.labels)
+        unlabeled = np.concatenate([train.data, parts["unlabeled"].data])
+        return ImageData(unlabeled, train.data, train.labels, test.data, test.labels)
     dataset = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     train, test = dataset(data_dir, train=True), dataset(data_dir, train=False)
     X_train, X_test = (data.data.transpose(0, 3, 1, 2) for data in (train, test))

@@ -2,10 +2,10 @@
 
     python examples/paper/defaults.py
 
-Fits it with its defaults, in 18 minutes on two cores, and evaluates it as
-`train.py` does its runs, beside raw pixels and PCA. The fitted model and the results
-stay in a folder, so that another start goes on from there. Spreads are standard
-deviations over draws of labels.
+Fits it with its defaults, in 18 minutes on two cores, and evaluates it as in
+`train.py`, beside raw pixels and PCA. The fitted model and the results stay in a
+folder, and another start goes on from there. Spreads are standard deviations over draws
+of labels.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main() -> None:
         if name == "BCLEmbedder" and model.exists():
             method = joblib.load(model)
         else:
-            method.fit(data.unlabelled)
+            method.fit(data.unlabeled)
             results[f"minutes of fitting {name}"] = (time.perf_counter() - start) / 60
             path.write_text(json.dumps(results, indent=1))
             if name == "BCLEmbedder":

@@ -4,12 +4,15 @@
     python examples/paper/train.py --dataset cifar10 --data-dir ~/data \\
         --encoder resnet50 --epochs 400 --alpha 0.9 --beta 0.9 --crop-scale 0.08
 
-Everything goes through the public API: `BCLEmbedder` trains, scikit-learn evaluates,
-by logistic regression on 100, 1,000 and all labels and by weighted k-nearest
-neighbours (k = 200). The run keeps its model and its results in a folder; started
-again, it goes on from the last saved epoch, and a finished one prints its results
-only. CIFAR's and STL-10's official files are read by torchvision, Fashion-MNIST's idx
-files directly, or it comes from OpenML.
+Everything goes through the public API: `BCLEmbedder` trains, and scikit-learn evaluates
+by logistic regression on 100, 1,000 and all labels and by weighted k-nearest neighbors
+(k = 200). The run keeps its model and its results in a folder. Started again, it goes
+on from the last saved epoch. A finished run only prints its results. torchvision reads
+the official files of CIFAR and STL-10. Fashion-MNIST is read from its idx files or from
+OpenML.
+
+`--alpha-schedule` says how the alpha of the BCL loss changes: "linear" raises it from
+0.5 to `--alpha`, and "auc" measures it on the training labels.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -84,19 +88,28 @@ def run_folder(arguments: argparse.Namespace) -> Path:
     return arguments.output / "_".join(parts)
 
 
+def shared_parameters(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the parameters of an embedder that do not depend on the loss."""
+    return {
+        "encoder": arguments.encoder,
+        "augmentation": ImageAugmentation(crop_scale=arguments.crop_scale),
+        "batch_size": arguments.batch_size,
+        "random_state": arguments.seed,
+    }
+
+
 def make_embedder(arguments: argparse.Namespace) -> BCLEmbedder:
-    measured = arguments.alpha_schedule == "auc"
+    priors = {
+        "tau_plus": arguments.tau_plus,
+        "alpha": "labels" if arguments.alpha_schedule == "auc" else arguments.alpha,
+        "beta": arguments.beta,
+    }
+    unused = UNUSED_PRIORS[arguments.loss]
     return BCLEmbedder(
-        encoder=arguments.encoder,
-        augmentation=ImageAugmentation(crop_scale=arguments.crop_scale),
         loss=arguments.loss,
-        tau_plus=arguments.tau_plus,
-        alpha="auto" if measured else arguments.alpha,
-        use_labels=measured,
-        beta=arguments.beta,
         temperature=arguments.temperature,
-        batch_size=arguments.batch_size,
-        random_state=arguments.seed,
+        **{name: value for name, value in priors.items() if name not in unused},
+        **shared_parameters(arguments),
     )
 
 
@@ -111,15 +124,17 @@ def train(arguments: argparse.Namespace, data: ImageData, folder: Path) -> BCLEm
     path = folder / "model.joblib"
     embedder = joblib.load(path) if path.exists() else make_embedder(arguments)
     done = getattr(embedder, "n_iter_", 0)
-    labels = np.full(len(data.unlabelled), -1)
-    labels[: len(data.y_train)] = data.y_train  # for --alpha-schedule auc only
+    labels = None
+    if arguments.alpha_schedule == "auc":
+        labels = np.full(len(data.unlabeled), -1)
+        labels[: len(data.y_train)] = data.y_train
     bar = tqdm(range(done, arguments.epochs), initial=done, total=arguments.epochs)
     for epoch in bar:
-        if arguments.alpha_schedule == "linear":
+        if arguments.alpha_schedule == "linear" and arguments.loss == "bcl":
             share = epoch / max(1, arguments.epochs - 1)
             embedder.set_params(alpha=0.5 + share * (arguments.alpha - 0.5))
-        embedder.partial_fit(data.unlabelled, labels)
-        bar.set_postfix(loss=f"{embedder.loss_curve_[-1]:.4f}")
+        embedder.partial_fit(data.unlabeled, labels)
+        bar.set_postfix(loss=f"{embedder.history_[-1, 'train_loss']:.4f}")
         if (epoch + 1) % arguments.save_every == 0 or epoch + 1 == arguments.epochs:
             save(embedder, path)
     return embedder
@@ -128,7 +143,7 @@ def train(arguments: argparse.Namespace, data: ImageData, folder: Path) -> BCLEm
 def probe(Z_train, y_train, Z_test, y_test, n_labels: int | None, draw: int) -> float:
     """Return the accuracy of logistic regression on some labels.
 
-    With few labels, its strength of regularisation is chosen by cross-validation on
+    With few labels, its strength of regularization is chosen by cross-validation on
     them, if each class has enough for that; with all, it is scikit-learn's default.
     """
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
@@ -181,7 +196,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.json"
     if not path.exists():
-        print(f"{len(data.unlabelled)} images of {arguments.dataset}, into {folder}")
+        print(f"{len(data.unlabeled)} images of {arguments.dataset}, into {folder}")
         start = time.perf_counter()
         embedder = train(arguments, data, folder)
         minutes = (time.perf_counter() - start) / 60

@@ -12,7 +12,7 @@ from sklearn_bcl.bayes import importance_weights
 from sklearn_bcl.plotting._style import (
     PALETTE,
     STYLES,
-    UNLABELLED,
+    UNLABELED,
     make_axes,
     merge_style,
 )
@@ -211,7 +211,7 @@ class ImportanceWeightDisplay:
         -------
         display : ImportanceWeightDisplay
         """
-        check_is_fitted(estimator, "net_")
+        check_is_fitted(estimator)
         return cls.from_priors(
             alpha=estimator.alpha_,
             beta=estimator.beta_,
@@ -239,7 +239,7 @@ class ImportanceWeightDisplay:
         (axes,) = make_axes(ax)
         n_drawn = len(axes.lines)
         if n_drawn == 0:
-            axes.axhline(1, color=UNLABELLED, linewidth=1, label="1, of NT-Xent")
+            axes.axhline(1, color=UNLABELED, linewidth=1, label="1, of NT-Xent")
             n_drawn = 1
         style: dict[str, Any] = {
             "color": PALETTE[(n_drawn - 1) % len(PALETTE)],

@@ -12,11 +12,11 @@ from sklearn.decomposition import PCA
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.multiclass import type_of_target
 
-from sklearn_bcl._validation import is_labelled
+from sklearn_bcl._validation import is_labeled
 from sklearn_bcl.plotting._style import (
     MARKERS,
     PALETTE,
-    UNLABELLED,
+    UNLABELED,
     make_axes,
     merge_style,
 )
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class EmbeddingDisplay:
-    """Two dimensions of an embedding, coloured by labels.
+    """Two dimensions of an embedding, colored by labels.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class EmbeddingDisplay:
         X : array-like
             Rows or images that it takes.
         y : array-like of shape (n_samples,), default=None
-            Classes, -1 where there is none, or continuous values, for the colours.
+            Classes, -1 where there is none, or continuous values, for the colors.
         reducer : transformer to two dimensions, default=None
             Such as UMAP or t-SNE; it is cloned and fitted on the embedding. None is PCA
             (of embeddings of more than two components).
@@ -157,10 +157,10 @@ class EmbeddingDisplay:
     def _plot_classes(
         axes: Axes, points: NDArray[Any], labels: NDArray[Any], params: dict[str, Any]
     ) -> None:
-        known = is_labelled(labels)
+        known = is_labeled(labels)
         if not known.all():
             style: dict[str, Any] = {
-                "color": UNLABELLED,
+                "color": UNLABELED,
                 "label": "no label",
                 "zorder": 0,
             }

@@ -7,14 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import brier_score_loss, roc_auc_score
-from sklearn.utils import (
-    _safe_indexing,
-    check_array,
-    check_consistent_length,
-    resample,
-)
+from sklearn.utils import check_array, check_consistent_length, resample
 
-from sklearn_bcl._validation import check_interval, is_labelled
+from sklearn_bcl._sklearn_compat import safe_indexing
+from sklearn_bcl._validation import check_interval, is_labeled
 from sklearn_bcl.plotting._style import PALETTE, make_axes
 
 if TYPE_CHECKING:
@@ -83,7 +79,7 @@ class PosteriorDisplay:
         random_state: int | np.random.RandomState | None = 0,
         ax: Any = None,
     ) -> PosteriorDisplay:
-        """Draw the posterior of labelled rows, each compared with all others.
+        """Draw the posterior of labeled rows, each compared with all others.
 
         Parameters
         ----------
@@ -104,8 +100,8 @@ class PosteriorDisplay:
         """
         check_consistent_length(X, y)
         labels: NDArray[Any] = np.asarray(y)
-        known = np.flatnonzero(is_labelled(labels))
-        X, labels = _safe_indexing(X, known), labels[known]
+        known = np.flatnonzero(is_labeled(labels))
+        X, labels = safe_indexing(X, known), labels[known]
         n_rows = min(MOST_ROWS, len(labels))
         X, labels = resample(
             X, labels, replace=False, n_samples=n_rows, random_state=random_state

@@ -50,7 +50,7 @@ class PriorSearchDisplay:
     x_name, y_name : str
         Their names.
     score_name : str, default="mean cross-validated score"
-        Label of the colour bar.
+        Label of the color bar.
 
     Attributes
     ----------

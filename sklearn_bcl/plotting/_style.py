@@ -1,4 +1,4 @@
-"""What all Displays share: colours, markers, and axes to draw on."""
+"""What all Displays share: colors, markers, and axes to draw on."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, which the colour-blind can tell apart, less black and yellow.
+# Okabe and Ito's colors, which the color-blind can tell apart, less black and yellow.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vP*X"
 STYLES = ("-", "--", "-.", ":")
-UNLABELLED = "#BBBBBB"
+UNLABELED = "#BBBBBB"
 
 
 def merge_style(artist: str, style: dict[str, Any], given: Any) -> dict[str, Any]:

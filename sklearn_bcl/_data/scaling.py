@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from sklearn_bcl._rows import Rows
+from torch import Tensor
 
 MOST_ROWS = 10_000
 MOST_VALUES = 2**27  # of wide rows, fewer
 LEAST_ROWS = 1_000
 NORMAL_QUARTILES = 1.349  # distance of the quartiles of a standard normal distribution
+
+
+class ReadableRows(Protocol):
+    """Rows that are read by indices: `Rows`, or a tensor."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, positions: Any, /) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -39,13 +47,16 @@ class FeatureScales:
     n_varied: NDArray[np.float64]
 
     @classmethod
-    def of(cls, rows: Rows, random_state: np.random.RandomState) -> FeatureScales:
+    def of(
+        cls, rows: ReadableRows, random_state: np.random.RandomState
+    ) -> FeatureScales:
         """Measure the features on the rows, or on a random 10,000 of them."""
         n_rows, n_features = len(rows), rows[:1].numel()
         most = min(MOST_ROWS, max(LEAST_ROWS, MOST_VALUES // n_features))
+        chosen: Any = slice(None)
         if n_rows > most:
-            rows = rows.subset(random_state.choice(n_rows, most, replace=False))
-        values = rows[:].flatten(1).cpu().numpy()
+            chosen = random_state.choice(n_rows, most, replace=False)
+        values = rows[chosen].flatten(1).cpu().numpy()
         low, center, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
         scale = (high.astype(np.float64) - low) / NORMAL_QUARTILES
         scale = np.where(scale > 0, scale, values.std(axis=0, dtype=np.float64))

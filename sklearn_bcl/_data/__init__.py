@@ -1,0 +1,1 @@
+"""What rows are, and how they are read: format, labels, batches, statistics."""

@@ -1,0 +1,198 @@
+"""What a row is: decided once in fit, asked again of all rows that come later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_array
+from torch import Tensor
+
+from sklearn_bcl._sklearn_compat import check_feature_names, get_feature_names
+
+IMAGE_DTYPES = (np.float32, np.uint8)  # kept; others become float32
+CHANNEL_COUNTS = (1, 3, 4)  # gray, RGB, RGBA: told from heights and widths
+
+
+@dataclass(frozen=True)
+class ImageLayout:
+    """The shape of one image as it is stored, and where its channels are.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(h, w)``, ``(c, h, w)`` or ``(h, w, c)``.
+    channels_last : bool
+        Whether a shape of three means ``(h, w, c)``.
+    divisor : int, default=1
+        What pixels are divided by: 255 if the encoder was fitted on uint8.
+    """
+
+    shape: tuple[int, ...]
+    channels_last: bool
+    divisor: int = 1
+
+    @classmethod
+    def infer(
+        cls, shape: Sequence[int], channel_order: str, divisor: int = 1
+    ) -> ImageLayout:
+        """Return the layout of images of a shape, or raise ``ValueError``."""
+        shape = tuple(shape)
+        if len(shape) not in (2, 3) or not all(
+            isinstance(size, Integral) and size > 0 for size in shape
+        ):
+            raise ValueError(
+                "An image must have the shape (h, w), (c, h, w) or (h, w, c). Got "
+                f"{shape}."
+            )
+        if len(shape) == 2 or channel_order != "auto":
+            return cls(shape, channel_order == "last", divisor)
+        first, last = shape[0] in CHANNEL_COUNTS, shape[-1] in CHANNEL_COUNTS
+        if first == last:
+            raise ValueError(
+                f"It is not clear which axis of images of shape {shape} is that of the "
+                "channels. Set 'channel_order' to 'first' or 'last'."
+            )
+        return cls(shape, last, divisor)
+
+    @property
+    def channels_first_shape(self) -> tuple[int, int, int]:
+        """Shape of an image as encoders see it, ``(c, h, w)``."""
+        first, *others = (1, *self.shape) if len(self.shape) == 2 else self.shape
+        if len(self.shape) == 3 and self.channels_last:
+            return others[1], first, others[0]
+        return first, others[0], others[1]
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Return float32 images of shape (n, c, h, w)."""
+        images = batch.reshape(-1, *self.shape)
+        if len(self.shape) == 2:
+            images = images.unsqueeze(1)
+        elif self.channels_last:
+            images = images.movedim(-1, 1)
+        images = images.to(torch.float32)
+        return images if self.divisor == 1 else images / self.divisor
+
+
+@dataclass(frozen=True)
+class RowFormat:
+    """What the rows of a fit are: their shape, their names, and how they are read.
+
+    Parameters
+    ----------
+    row_shape : tuple of int
+        Shape of one row as it is given.
+    layout : ImageLayout or None
+        How rows become images; None if they are rows of a table.
+    feature_names : tuple of str or None
+        Names of the columns, if all are strings.
+    owner : str
+        Class of the estimator, for messages.
+    """
+
+    row_shape: tuple[int, ...]
+    layout: ImageLayout | None = None
+    feature_names: tuple[str, ...] | None = None
+    owner: str = "BCLEmbedder"
+
+    @classmethod
+    def of(
+        cls,
+        X: Any,
+        *,
+        image_shape: Sequence[int] | None = None,
+        channel_order: str = "auto",
+        min_rows: int = 1,
+        owner: str = "BCLEmbedder",
+    ) -> tuple[RowFormat, Any]:
+        """Return the format of some rows, and the rows as an array.
+
+        The array is as that of :meth:`read`.
+        """
+        names = get_feature_names(X)
+        X = _as_array(X, image_shape is not None, min_rows, owner)
+        layout = _find_layout(X, image_shape, channel_order)
+        is_named = names is not None and X.ndim == 2
+        return cls(X.shape[1:], layout, tuple(names) if is_named else None, owner), X
+
+    def read(self, X: Any, *, min_rows: int = 1) -> Any:
+        """Return rows of this format as an array: float32, or uint8 for images.
+
+        Sparse rows become a CSR matrix. Rows of another shape, or with other names,
+        are an error.
+        """
+        if len(self.row_shape) == 1:
+            names = self.feature_names
+            check_feature_names(X, names and np.array(names, dtype=object), self.owner)
+        X = _as_array(X, self.layout is not None, min_rows, self.owner)
+        shape = X.shape[1:]
+        if shape != self.row_shape and len(shape) == len(self.row_shape) == 1:
+            raise ValueError(
+                f"X has {shape[0]} features, but {self.owner} is expecting "
+                f"{self.n_features} features as input."
+            )
+        if shape != self.row_shape:
+            raise ValueError(
+                f"X has rows of shape {shape}, but {self.owner} was fitted on rows of "
+                f"shape {self.row_shape}."
+            )
+        return X
+
+    @property
+    def n_features(self) -> int:
+        """Number of values of a row."""
+        return math.prod(self.row_shape)
+
+    @property
+    def encoder_shape(self) -> tuple[int, ...]:
+        """Shape of a row as encoders see it: ``(n_features,)`` or ``(c, h, w)``."""
+        return (
+            self.row_shape if self.layout is None else self.layout.channels_first_shape
+        )
+
+    def decode(self, batch: Tensor) -> Tensor:
+        """Return a batch as encoders see it: float32 rows, or images."""
+        return batch.to(torch.float32) if self.layout is None else self.layout(batch)
+
+
+def _as_array(X: Any, flat_images: bool, min_rows: int, owner: str) -> Any:
+    """Return valid rows: float32, or images that stay uint8."""
+    if isinstance(X, Tensor):
+        X = X.detach().cpu()
+        X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+    n_dimensions = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
+    checks: dict[str, Any] = {"order": "C", "ensure_min_samples": min_rows}
+    if n_dimensions > 2:
+        checks |= {"dtype": IMAGE_DTYPES, "allow_nd": True}
+    elif flat_images:
+        checks |= {"dtype": IMAGE_DTYPES}
+    else:
+        checks |= {"dtype": np.float32, "accept_sparse": "csr"}
+    with np.errstate(over="ignore"):  # what float32 cannot hold is an error below
+        return check_array(X, estimator=owner, input_name="X", **checks)
+
+
+def _find_layout(
+    X: Any, image_shape: Sequence[int] | None, channel_order: str
+) -> ImageLayout | None:
+    """Return how rows become images; None if they are rows of a table."""
+    row_shape = X.shape[1:]
+    if image_shape is None and len(row_shape) == 1:
+        return None
+    layout = ImageLayout.infer(
+        row_shape if image_shape is None else image_shape,
+        channel_order,
+        divisor=255 if X.dtype == np.uint8 else 1,
+    )
+    fits = math.prod(layout.shape) == math.prod(row_shape)
+    if not fits or (len(row_shape) > 1 and layout.shape != row_shape):
+        raise ValueError(
+            f"'image_shape' {image_shape!r} does not fit rows of shape {row_shape}: "
+            "it must have as many values as flat rows, and be the shape of images."
+        )
+    return layout

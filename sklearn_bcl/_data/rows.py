@@ -1,0 +1,144 @@
+"""Rows with their labels, kept as they are, and read a whole batch at a time."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.model_selection import train_test_split
+from torch import Generator, Tensor
+from torch.utils.data import Dataset
+
+from sklearn_bcl._data.format import RowFormat
+
+MIN_BATCH_ROWS = 2  # an anchor needs one other row
+
+Batch = tuple[Tensor, Tensor | None]
+
+
+class Rows(Dataset[Tensor]):
+    """Rows to train on or to embed, with their labels if there are any.
+
+    Dense rows live in one tensor of their own dtype, on `device` if they take at most
+    half of its free memory, else on the host (where the tensor shares the array's
+    memory). Sparse rows stay sparse. Either way ``rows[positions]`` is a dense float32
+    tensor on `device`.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, ...) or CSR matrix of shape (n_samples, n_features)
+        As :meth:`RowFormat.read` returns it.
+    row_format : RowFormat
+    device : torch.device
+    y : ndarray of shape (n_samples,), default=None
+        Labels, as :func:`~sklearn_bcl._data.labels.read_labels` returns them.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        row_format: RowFormat,
+        device: torch.device,
+        y: NDArray[Any] | None = None,
+    ) -> None:
+        self.device = device
+        self.format = row_format
+        self.data = X if sparse.issparse(X) else _as_tensor(X, device)
+        where = self.data.device if isinstance(self.data, Tensor) else None
+        self.indices = torch.arange(X.shape[0], device=where)
+        self.y = None if y is None else torch.from_numpy(y).to(where)
+
+    def subset(self, indices: NDArray[np.intp]) -> Rows:
+        """Return some of the rows and labels, without a copy of the data."""
+        rows = copy.copy(self)
+        rows.indices = self.indices[torch.from_numpy(indices).to(self.indices.device)]
+        return rows
+
+    def split(
+        self, fraction: float, random_state: np.random.RandomState
+    ) -> tuple[Rows, Rows]:
+        """Split into rows to train on and a fraction of the rows to hold out."""
+        n_held_out = int(np.ceil(fraction * len(self)))
+        n_left = len(self) - n_held_out
+        if min(n_held_out, n_left) < MIN_BATCH_ROWS:
+            raise ValueError(
+                f"'validation_fraction' {fraction!r} splits {len(self)} samples into "
+                f"{n_left} to train on and {n_held_out} to hold out, and both need "
+                f"{MIN_BATCH_ROWS} at least. Change it, give more rows or set "
+                "early_stopping=False."
+            )
+        left, held_out = train_test_split(
+            np.arange(len(self)), test_size=n_held_out, random_state=random_state
+        )
+        return self.subset(left), self.subset(held_out)
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """Labels of the rows, -1 where there is none."""
+        if self.y is None:
+            return np.full(len(self), -1)
+        labels: NDArray[Any] = self.y[self.indices].cpu().numpy()
+        return labels
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, positions: Any) -> Tensor:
+        index = self.indices[positions]
+        if isinstance(self.data, Tensor):
+            batch = self.data[index]
+        else:
+            batch = torch.from_numpy(self.data[index.numpy()].toarray())
+        return self.format.decode(batch.to(self.device, non_blocking=True))
+
+    def batch(self, positions: Any) -> Batch:
+        """Return rows and their labels, or None, as one batch on `device`."""
+        if self.y is None:
+            return self[positions], None
+        labels = self.y[self.indices[positions]]
+        return self[positions], labels.to(self.device, non_blocking=True)
+
+
+def _as_tensor(X: NDArray[Any], device: torch.device) -> Tensor:
+    with warnings.catch_warnings():
+        # Batches are copies: nothing ever writes to a read-only array or memory map.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
+        data = torch.from_numpy(np.asarray(X))
+    return data.to(device) if _fits(data, device) else data
+
+
+def _fits(data: Tensor, device: torch.device) -> bool:
+    if device.type != "cuda":
+        return device.type == "cpu"
+    free, _ = torch.cuda.mem_get_info(device)
+    return data.nbytes <= free / 2
+
+
+class RowBatches:
+    """Iterate over batches ``(x, y)`` of `Rows`, in the order of a generator if given.
+
+    A tail too short for a loss is dropped.
+    """
+
+    def __init__(
+        self, rows: Rows, batch_size: int, generator: Generator | None = None
+    ) -> None:
+        self.rows = rows
+        self.batch_size = batch_size
+        self.generator = generator
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = torch.arange(len(self.rows))
+        if self.generator is not None:
+            order = torch.randperm(len(self.rows), generator=self.generator)
+        # To the data once an epoch, so that no step waits for a copy.
+        order = order.to(self.rows.indices.device)
+        for positions in order.split(self.batch_size):
+            if len(positions) >= MIN_BATCH_ROWS:
+                yield self.rows.batch(positions)

@@ -1,0 +1,252 @@
+"""skorch callbacks for :class:`~sklearn_bcl.BCLEmbedder`, as its `callbacks`.
+
+Any skorch callback will do as well. These know the priors of BCL: they change the
+``alpha`` of :class:`~sklearn_bcl.losses.BCLLoss` during training.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from skorch.callbacks import Callback, EarlyStopping
+from torch import nn
+from tqdm.auto import tqdm
+
+from sklearn_bcl._validation import check_interval
+from sklearn_bcl.bayes import alpha_from_auc
+from sklearn_bcl.metrics import embedding_auc
+
+if TYPE_CHECKING:
+    from sklearn_bcl._data.rows import Rows
+    from sklearn_bcl._net import ContrastiveNet
+
+__all__ = ["EpochProgress", "LinearAlpha", "MeasuredAlpha"]
+
+# The AUC of so many rows has a standard error far below its changes in training.
+MOST_MEASURED_ROWS = 2048
+
+
+class AlphaCallback(Callback):
+    """Base of callbacks that set ``net.criterion_.alpha`` before each epoch.
+
+    Each epoch records its ``alpha`` in the history.
+    """
+
+    def alpha_at(self, epoch: int, net: ContrastiveNet) -> float:
+        """Return the alpha of an epoch, counted from 0."""
+        raise NotImplementedError
+
+    def on_epoch_begin(self, net: ContrastiveNet, **kwargs: Any) -> None:
+        net.criterion_.alpha = self.alpha_at(len(net.history) - 1, net)
+        net.history.record("alpha", net.criterion_.alpha)
+
+
+class LinearAlpha(AlphaCallback):
+    """Raise alpha from 0.5 in the first epoch to its value in the last.
+
+    An untrained encoder ranks at random, for which alpha is 0.5. The value in the last
+    epoch is the ``alpha`` of the embedder or of its loss. In
+    :meth:`~sklearn_bcl.BCLEmbedder.partial_fit`, a training of one epoch, alpha has
+    that value.
+
+    See Also
+    --------
+    MeasuredAlpha : Alpha from labels.
+
+    References
+    ----------
+    Liu, Wang, Li (2023). Bayesian Self-Supervised Contrastive Learning.
+    arXiv:2301.11673. Its CIFAR-10 result is of such a ramp.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_bcl import BCLEmbedder
+    >>> from sklearn_bcl.callbacks import LinearAlpha
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> embedder = BCLEmbedder(alpha=0.9, max_epochs=3, callbacks=[LinearAlpha()])
+    >>> embedder.fit(X).history_[:, "alpha"]
+    [0.5, 0.7, 0.9]
+    """
+
+    def on_train_begin(self, net: ContrastiveNet, **kwargs: Any) -> None:
+        self.final_ = net.criterion_.alpha
+
+    def alpha_at(self, epoch: int, net: ContrastiveNet) -> float:
+        if net.max_epochs == 1:
+            return float(self.final_)
+        return float(0.5 + (self.final_ - 0.5) * epoch / (net.max_epochs - 1))
+
+
+class MeasuredAlpha(AlphaCallback):
+    """Measure alpha on the labeled rows: before training, every few epochs, at last.
+
+    Alpha is how well the encoder ranks: the macro-AUC of the similarities of
+    projections as a detector of rows of the same class
+    (:func:`~sklearn_bcl.metrics.embedding_auc`), on at most 2,048 labeled rows. With
+    ``alpha="labels"`` an embedder adds this callback by itself; pass it for other
+    settings. Labels are those given to `fit`, -1 where there is none.
+
+    Parameters
+    ----------
+    every : int >= 1, default=20
+        Epochs between two measurements.
+    reading : {"calibrated", "paper"}, default="calibrated"
+        What the AUC says of alpha: the relation that follows from the model of BCL
+        (:func:`~sklearn_bcl.bayes.alpha_from_auc`), or alpha itself, as in the paper.
+
+    See Also
+    --------
+    LinearAlpha : Alpha in a ramp, without labels.
+
+    References
+    ----------
+    Liu, Wang, Li (2023). Bayesian Self-Supervised Contrastive Learning.
+    arXiv:2301.11673.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_bcl import BCLEmbedder
+    >>> from sklearn_bcl.callbacks import MeasuredAlpha
+    >>> X, y = load_iris(return_X_y=True)
+    >>> measured = MeasuredAlpha(every=2, reading="paper")
+    >>> embedder = BCLEmbedder(alpha="labels", max_epochs=4, callbacks=[measured])
+    >>> alphas = embedder.fit(X, y).history_[:, "alpha"]
+    >>> alphas[0] == alphas[1], alphas[1] == alphas[2]
+    (True, False)
+    """
+
+    def __init__(
+        self, every: int = 20, reading: Literal["calibrated", "paper"] = "calibrated"
+    ) -> None:
+        self.every = every
+        self.reading = reading
+
+    def check(self) -> None:
+        """Raise ``ValueError`` for an invalid parameter."""
+        check_interval("every", self.every, 1, None, closed="left", integral=True)
+        if self.reading not in ("calibrated", "paper"):
+            raise ValueError(
+                f"'reading' must be 'calibrated' or 'paper'. Got {self.reading!r}."
+            )
+
+    def on_train_begin(self, net: ContrastiveNet, X: Rows, **kwargs: Any) -> None:
+        chosen = _choose_labeled(X.labels, np.random.RandomState(net.seed))
+        self.rows_: Rows | None = X.subset(chosen)
+
+    def alpha_at(self, epoch: int, net: ContrastiveNet) -> float:
+        if epoch % self.every == 0:
+            return self._measure(net)
+        return float(net.criterion_.alpha)
+
+    def on_train_end(self, net: ContrastiveNet, **kwargs: Any) -> None:
+        net.criterion_.alpha = self._measure(net)
+        del self.rows_  # a pickled net holds no data
+
+    def _measure(self, net: ContrastiveNet) -> float:
+        assert self.rows_ is not None
+        auc = embedding_auc(net.project(self.rows_).numpy(), self.rows_.labels)
+        if self.reading == "paper":
+            return float(np.clip(auc, 0.5, np.nextafter(1, 0)))
+        return float(alpha_from_auc(auc))
+
+
+class EpochProgress(Callback):
+    """A progress bar over the epochs of a fit, with the latest losses.
+
+    ``verbose=1`` adds it. skorch's own bar counts the batches of one epoch, which on
+    tables is too short to be seen.
+    """
+
+    def on_train_begin(self, net: ContrastiveNet, **kwargs: Any) -> None:
+        self.bar_ = tqdm(total=net.max_epochs, unit="epoch", desc="BCLEmbedder")
+
+    def on_epoch_end(self, net: ContrastiveNet, **kwargs: Any) -> None:
+        losses = ("train_loss", "valid_loss")
+        latest = {key: net.history[-1][key] for key in losses if key in net.history[-1]}
+        self.bar_.set_postfix(latest, refresh=False)
+        self.bar_.update()
+
+    def on_train_end(self, net: ContrastiveNet, **kwargs: Any) -> None:
+        self.bar_.close()
+        del self.bar_  # it cannot be pickled
+
+
+def make_callbacks(
+    callbacks: Sequence[Any] | None,
+    loss: nn.Module,
+    *,
+    alpha_is_measured: bool,
+    early_stopping: bool,
+    n_iter_no_change: int,
+    tol: float,
+    show_progress: bool,
+) -> list[Any]:
+    """Return copies of the user's callbacks, and those that other parameters ask for.
+
+    Raises ``ValueError`` where alpha cannot change as the callbacks want.
+    """
+    made = copy.deepcopy(list(callbacks or []))
+    if alpha_is_measured and not find_callbacks(made, MeasuredAlpha):
+        made.insert(0, MeasuredAlpha())
+    for callback in find_callbacks(made, AlphaCallback):
+        _check_alpha_callback(callback, loss, alpha_is_measured)
+        if early_stopping:
+            raise ValueError(
+                f"An alpha that changes ({type(callback).__name__}) does not go with "
+                "early_stopping=True: held-out losses at different alphas cannot be "
+                "compared. Set 'alpha' to a number without such a callback, or "
+                "early_stopping=False."
+            )
+    if early_stopping:
+        made.append(
+            EarlyStopping(
+                patience=n_iter_no_change,
+                threshold=tol,
+                threshold_mode="abs",
+                load_best=True,
+            )
+        )
+    if show_progress:
+        made.append(EpochProgress())
+    return made
+
+
+def find_callbacks(callbacks: Sequence[Any] | None, kind: type) -> list[Any]:
+    """Return the callbacks of a kind; skorch takes ``(name, callback)`` as well."""
+    bare = [item[1] if isinstance(item, tuple) else item for item in callbacks or []]
+    return [item for item in bare if isinstance(item, kind)]
+
+
+def _check_alpha_callback(
+    callback: AlphaCallback, loss: nn.Module, alpha_is_measured: bool
+) -> None:
+    if isinstance(callback, MeasuredAlpha):
+        callback.check()
+    if not hasattr(loss, "alpha"):
+        raise ValueError(
+            f"'callbacks' {type(callback).__name__} changes the alpha of loss='bcl' or "
+            f"of a BCLLoss, but the loss is {loss}. Leave it out, or use loss='bcl'."
+        )
+    if isinstance(callback, LinearAlpha) and alpha_is_measured:
+        raise ValueError(
+            "'callbacks' LinearAlpha needs an alpha to end with, but alpha='labels' is "
+            "measured. Set 'alpha' to a number, or leave LinearAlpha out."
+        )
+
+
+def _choose_labeled(
+    labels: NDArray[Any], random_state: np.random.RandomState
+) -> NDArray[np.intp]:
+    """Return random labeled rows to measure on, first two of each class."""
+    order = random_state.permutation(np.flatnonzero(labels != -1))
+    _, first = np.unique(labels[order], return_index=True)
+    others = np.delete(order, first)
+    _, second = np.unique(labels[others], return_index=True)
+    chosen = [order[first], others[second], np.delete(others, second)]
+    return np.concatenate(chosen)[:MOST_MEASURED_ROWS]

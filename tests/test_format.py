@@ -1,0 +1,289 @@
+import pickle
+import warnings
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+
+from sklearn_bcl._data.format import RowFormat
+
+
+@pytest.fixture(scope="module")
+def gray():
+    rng = np.random.RandomState(0)
+    return rng.randint(0, 256, size=(40, 12, 10)).astype(np.uint8)
+
+
+# Tables
+
+
+def test_a_table(X):
+    row_format, array = RowFormat.of(X)
+    assert array is X or np.shares_memory(array, X)
+    assert row_format == RowFormat((5,))
+    assert (row_format.n_features, row_format.encoder_shape) == (5, (5,))
+    assert np.shares_memory(row_format.read(X[:1]), X)
+    batch = torch.from_numpy(X[:2])
+    assert row_format.decode(batch) is batch
+
+
+def test_every_container_becomes_float32(X):
+    row_format, _ = RowFormat.of(X)
+    fortran = np.asfortranarray(X)
+    grad = torch.from_numpy(X).double().requires_grad_()
+    half = torch.from_numpy(X).bfloat16()
+    for same in (X.tolist(), X.astype(">f4"), fortran, torch.from_numpy(X), grad):
+        for array in (row_format.read(same), RowFormat.of(same)[1]):
+            assert array.dtype == np.float32 and array.dtype.isnative
+            assert array.flags.c_contiguous
+            assert_array_equal(array, X)
+    assert_allclose(row_format.read(half), X, rtol=0.01)
+    integers = np.arange(10, dtype=np.uint8).reshape(2, 5)  # no images
+    assert RowFormat.of(integers)[1].dtype == np.float32
+    for make in (sparse.csr_matrix, sparse.csc_matrix, sparse.coo_array):
+        for array in (row_format.read(make(X)), RowFormat.of(make(X))[1]):
+            assert array.format == "csr" and array.dtype == np.float32
+            assert_array_equal(array.toarray(), X)
+
+
+def test_tensors_come_from_every_device(X, device):
+    rows = torch.from_numpy(X).to(device)
+    row_format, array = RowFormat.of(rows)
+    assert_array_equal(array, X)
+    assert_array_equal(row_format.read(rows), X)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda X: X[:, :3], "X has 3 features, but Mine is expecting 5 features"),
+        (lambda X: X[:0], "0 sample.*minimum of 1 is required by Mine"),
+        (lambda X: X[0], "Expected 2D array, got 1D array"),
+        (
+            lambda X: X[:, :, None],
+            r"rows of shape \(5, 1\), but Mine was fitted on rows",
+        ),
+        (lambda X: X * np.nan, "Input X contains NaN"),
+        (lambda X: abs(X.astype(np.float64)) * 1e300, "Input X contains infinity"),
+    ],
+)
+def test_rows_that_are_unlike_those_of_the_fit(X, change, match):
+    row_format, _ = RowFormat.of(X, owner="Mine")
+    with pytest.raises(ValueError, match=match):
+        row_format.read(change(X))
+
+
+def test_least_number_of_rows(X):
+    row_format, _ = RowFormat.of(X[:1])
+    for call in (RowFormat.of, row_format.read):
+        with pytest.raises(ValueError, match="minimum of 2 is required by BCLEmbedder"):
+            call(X[:1], min_rows=2)
+
+
+def test_a_format_cannot_change(X, gray):
+    formats = [
+        RowFormat.of(X)[0],
+        RowFormat.of(gray)[0],
+        RowFormat.of(pd.DataFrame(X).add_prefix("x"))[0],
+    ]
+    for row_format in formats:
+        with pytest.raises(FrozenInstanceError):
+            row_format.row_shape = (3,)
+        same = pickle.loads(pickle.dumps(row_format))
+        assert same == row_format
+        assert hash(same) == hash(row_format)
+    assert len(set(formats)) == 3
+
+
+# Names of columns
+
+
+@pytest.fixture(params=["pandas", "polars"])
+def frame(X, request):
+    names = list("abcde")
+    if request.param == "pandas":
+        return pd.DataFrame(X, columns=names)
+    return pl.DataFrame(X, schema=names)
+
+
+def test_names_are_kept_and_compared(frame, X):
+    row_format, array = RowFormat.of(frame, owner="Mine")
+    assert row_format.feature_names == tuple("abcde")
+    assert_array_equal(array, X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_array_equal(row_format.read(frame), X)
+    with pytest.raises(ValueError, match="must be in the same order"):
+        row_format.read(frame[list("bacde")])
+    with pytest.raises(ValueError, match=r"seen at fit time, yet now missing:\n- e"):
+        row_format.read(frame[list("abcd")])
+    renamed = frame.rename(columns={"a": "z"}) if hasattr(frame, "iloc") else None
+    if renamed is not None:
+        with pytest.raises(ValueError, match=r"unseen at fit time:\n- z"):
+            row_format.read(renamed)
+
+
+def test_rows_without_names_are_read_with_a_warning(frame, X):
+    named, _ = RowFormat.of(frame, owner="Mine")
+    with pytest.warns(
+        UserWarning, match="X does not have valid feature names, but Mine"
+    ):
+        assert_array_equal(named.read(X), X)
+    nameless, _ = RowFormat.of(X, owner="Mine")
+    assert nameless.feature_names is None
+    with pytest.warns(UserWarning, match="X has feature names, but Mine was fitted"):
+        assert_array_equal(nameless.read(frame), X)
+
+
+def test_only_strings_are_names(X):
+    assert RowFormat.of(pd.DataFrame(X))[0].feature_names is None
+    mixed = pd.DataFrame(X, columns=["a", 1, "b", "c", "d"])
+    with pytest.raises(TypeError, match="Feature names are only supported if all"):
+        RowFormat.of(mixed)
+
+
+# Images
+
+
+@pytest.mark.parametrize(
+    ("shape", "order", "result"),
+    [
+        ((12, 10), "auto", (1, 12, 10)),
+        ((3, 12, 10), "auto", (3, 12, 10)),
+        ((12, 10, 3), "auto", (3, 12, 10)),
+        ((12, 10, 5), "last", (5, 12, 10)),
+        ((3, 12, 3), "first", (3, 12, 3)),
+        ((1, 12, 10), "last", (10, 1, 12)),
+    ],
+)
+def test_layouts(shape, order, result):
+    images = np.arange(2 * np.prod(shape), dtype=np.float32).reshape(2, *shape)
+    row_format, array = RowFormat.of(images, channel_order=order)
+    assert np.shares_memory(array, images)
+    assert row_format.encoder_shape == result
+    assert row_format.n_features == np.prod(shape)
+    batch = row_format.decode(torch.from_numpy(array))
+    assert batch.shape == (2, *result)
+    assert batch.dtype == torch.float32
+    expected = images.reshape(2, *result)
+    if row_format.layout.channels_last and len(shape) == 3:
+        expected = np.moveaxis(images, 3, 1)
+    assert_array_equal(batch, expected)
+    flat, rows = RowFormat.of(
+        images.reshape(2, -1), image_shape=shape, channel_order=order
+    )
+    assert rows.shape == (2, np.prod(shape))
+    assert flat.encoder_shape == result
+    assert_array_equal(flat.decode(torch.from_numpy(rows)), batch)
+
+
+@pytest.mark.parametrize("image_shape", [None, (2, 2), [2, 2], np.array([2, 2])])
+def test_uint8_becomes_the_unit_interval(image_shape):
+    images = np.array([[[0, 51], [102, 255]]], dtype=np.uint8)
+    if image_shape is not None:
+        images = images.reshape(1, 4)
+    row_format, array = RowFormat.of(images, image_shape=image_shape)
+    assert array.dtype == np.uint8
+    # A property of the fit: the same pixels in another dtype mean the same.
+    for same in (images, images.astype(float), images.astype(int), images.tolist()):
+        batch = row_format.decode(torch.from_numpy(row_format.read(same)))
+        assert_allclose(batch[0, 0], [[0, 0.2], [0.4, 1]], rtol=1e-6)
+    of_floats, _ = RowFormat.of(images.astype(float), image_shape=image_shape)
+    batch = of_floats.decode(torch.from_numpy(of_floats.read(images)))
+    assert_allclose(batch[0, 0], [[0, 51], [102, 255]])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kept"),
+    [
+        (np.uint8, np.uint8),
+        (np.float32, np.float32),
+        (np.float64, np.float32),
+        (np.int64, np.float32),
+        (">u2", np.float32),
+        (">f4", np.float32),
+        (bool, np.float32),
+    ],
+)
+def test_dtypes_of_images(gray, dtype, kept):
+    images = gray.astype(dtype)
+    flat = images.reshape(40, -1)
+    for row_format, array in (
+        RowFormat.of(images),
+        RowFormat.of(flat, image_shape=(12, 10)),
+    ):
+        given = images if array.ndim == 3 else flat
+        for read in (array, row_format.read(given)):
+            assert read.dtype == kept and read.dtype.isnative
+            assert_array_equal(read, given)
+            assert np.shares_memory(read, given) == (given.dtype == kept)
+
+
+def test_images_of_tensors(gray, device):
+    for images in (torch.from_numpy(gray), torch.from_numpy(gray).float()):
+        row_format, array = RowFormat.of(images.to(device))
+        assert torch.from_numpy(array).dtype == images.dtype
+        assert_array_equal(array, gray)
+        assert_array_equal(row_format.read(images.to(device)), gray)
+    tensor = torch.from_numpy(gray)
+    assert np.shares_memory(RowFormat.of(tensor)[1], gray)
+
+
+@pytest.mark.parametrize(
+    ("row_shape", "image_shape", "match"),
+    [
+        ((3, 12, 3), None, "'channel_order' to 'first' or 'last'"),
+        ((5, 12, 10), None, "not clear which axis"),
+        ((2, 3, 12, 10), None, r"\(h, w\), \(c, h, w\) or \(h, w, c\)"),
+        ((120,), (12, 11), r"'image_shape' \(12, 11\) does not fit rows of shape"),
+        ((12, 10, 3), (3, 12, 10), r"'image_shape' \(3, 12, 10\) does not fit"),
+        ((12, 10), (10, 12), r"'image_shape' \(10, 12\) does not fit"),
+        ((120,), (12.0, 10), "An image must have the shape"),
+        ((120,), (-12, -10), "An image must have the shape"),
+        ((120,), (120,), "An image must have the shape"),
+    ],
+)
+def test_invalid_layouts(row_shape, image_shape, match):
+    with pytest.raises(ValueError, match=match):
+        RowFormat.of(np.zeros((2, *row_shape)), image_shape=image_shape)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda X: X[:, None].repeat(3, axis=1), r"\(3, 12, 10\).*\(12, 10\)"),
+        (lambda X: X[:, :11], r"\(11, 10\), but BCLEmbedder was fitted"),
+        (lambda X: X[:, :, :, None], r"\(12, 10, 1\), but BCLEmbedder was fitted"),
+        (lambda X: X.reshape(40, -1), r"\(120,\), but BCLEmbedder was fitted"),
+        (lambda X: X * 1e300, "infinity"),
+        (lambda X: X * np.nan, "NaN"),
+    ],
+)
+def test_images_that_are_unlike_those_of_the_fit(gray, change, match):
+    row_format, _ = RowFormat.of(gray)
+    with pytest.raises(ValueError, match=match):
+        row_format.read(change(gray))
+
+
+def test_flat_rows_stay_flat(gray):
+    row_format, _ = RowFormat.of(gray.reshape(40, -1), image_shape=(12, 10))
+    with pytest.raises(ValueError, match="X has 119 features, but BCLEmbedder is exp"):
+        row_format.read(gray.reshape(40, -1)[:, :119])
+    with pytest.raises(ValueError, match=r"rows of shape \(12, 10\)"):
+        row_format.read(gray)
+    with pytest.raises(TypeError, match="Sparse data was passed"):
+        RowFormat.of(sparse.csr_array(gray.reshape(40, -1)), image_shape=(12, 10))
+
+
+def test_named_pixels(gray):
+    frame = pd.DataFrame(gray.reshape(40, -1)).add_prefix("pixel")
+    row_format, array = RowFormat.of(frame, image_shape=(12, 10))
+    assert array.dtype == np.uint8
+    assert row_format.feature_names[:2] == ("pixel0", "pixel1")
+    with pytest.raises(ValueError, match="must be in the same order"):
+        row_format.read(frame[frame.columns[::-1]])

@@ -1,0 +1,95 @@
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_bcl._data.labels import class_prior, read_labels
+
+X = np.zeros((3, 2))
+
+
+def read(y, rows=X):
+    return read_labels(rows, y, asked_by="alpha='labels'")
+
+
+@pytest.mark.parametrize(
+    ("y", "expected", "dtype"),
+    [
+        # Integers, and whole floats, are labels as they are.
+        ([7, -1, 3], [7, -1, 3], np.int64),
+        (np.array([7, 0, 3], dtype=np.uint8), [7, 0, 3], np.int64),
+        ([7.0, -1.0, 3.0], [7, -1, 3], np.int64),
+        (np.array([7, -1, 3], dtype=np.float16), [7, -1, 3], np.int64),
+        # Others may be a target of a regression.
+        ([0.5, -1.0, 2.0], [0.5, -1, 2], np.float32),
+        # All else becomes codes, in the order of the labels.
+        (["b", "-1", "a"], [1, -1, 0], np.int64),
+        (["b", "b", "a"], [1, 1, 0], np.int64),
+        (np.array(["b", -1, "a"], dtype=object), [1, -1, 0], np.int64),
+        (np.array([30, -1, 20], dtype=object), [1, -1, 0], np.int64),
+        ([True, False, True], [1, 0, 1], np.int64),
+        (pd.Series([7, -1, 3], index=[5, 6, 7]), [7, -1, 3], np.int64),
+        (pd.Series(["b", "-1", "a"], dtype="category"), [1, -1, 0], np.int64),
+    ],
+)
+def test_labels_become_numbers(y, expected, dtype):
+    labels = read(y)
+    assert_array_equal(labels, expected)
+    assert labels.dtype == dtype
+
+
+def test_pandas_integers_are_codes_or_themselves():
+    labels = read(pd.Series([7, -1, 3], dtype="Int64"))
+    assert labels[1] == -1
+    assert labels[0] > labels[2] >= 0
+
+
+def test_labels_are_not_changed_in_place():
+    y = np.array([7, -1, 3])
+    read(y)[:] = 0
+    assert_array_equal(y, [7, -1, 3])
+
+
+@pytest.mark.parametrize(
+    ("y", "match"),
+    [
+        (None, r"^alpha='labels' needs labels: give y, with -1 for"),
+        ([1.0, np.nan, 2.0], r"'y' has missing values\. alpha='labels' needs"),
+        (np.array(["a", None, "b"], dtype=object), "'y' has missing values"),
+        (np.array(["a", np.nan, "b"], dtype=object), "'y' has missing values"),
+        (pd.Series([1, None, 2], dtype="Int64"), "'y' has missing values"),
+        (pd.Series(["a", pd.NA, "b"], dtype="string"), "'y' has missing values"),
+        ([1, 2], "inconsistent numbers of samples"),
+        ([[1, 2], [3, 4], [5, 6]], "y should be a 1d array"),
+    ],
+)
+def test_invalid_labels(y, match):
+    with pytest.raises(ValueError, match=match):
+        read(y)
+
+
+def test_class_prior():
+    labels = np.array([0] * 5 + [3] * 3 + [4] * 2 + [-1] * 7)
+    prior = class_prior(labels, asked_by="tau_plus='labels'")
+    assert isinstance(prior, float)
+    assert_allclose(prior, 0.5**2 + 0.3**2 + 0.2**2)
+    # Two random rows, drawn with replacement, are of the same class as often.
+    known = labels[labels != -1]
+    assert_allclose(prior, (known[:, None] == known).mean())
+
+
+@pytest.mark.parametrize(
+    ("labels", "match"),
+    [
+        (
+            [1, 1, 1, -1],
+            "^tau_plus='labels' needs labels of two classes.*Got 1 classes",
+        ),
+        ([1, 2, 3, -1], "two rows of one of them. Got 3 classes in 3 labeled"),
+        ([-1, -1, -1], "Got 0 classes in 0 labeled"),
+        (np.array([0.5, 0.5, 1.2]), "Unknown label type"),
+    ],
+)
+def test_class_prior_needs_classes(labels, match):
+    with pytest.raises(ValueError, match=match):
+        class_prior(np.asarray(labels), asked_by="tau_plus='labels'")
