@@ -218,9 +218,13 @@ def make_callbacks(
 
 
 def find_callbacks(callbacks: Sequence[Any] | None, kind: type) -> list[Any]:
-    """Return the callbacks of a kind; skorch takes ``(name, callback)`` as well."""
+    """Return the callbacks of a kind; skorch takes ``(name, callback)`` and classes."""
     bare = [item[1] if isinstance(item, tuple) else item for item in callbacks or []]
-    return [item for item in bare if isinstance(item, kind)]
+    return [
+        item() if isinstance(item, type) else item
+        for item in bare
+        if isinstance(item, kind) or (isinstance(item, type) and issubclass(item, kind))
+    ]
 
 
 def _check_alpha_callback(

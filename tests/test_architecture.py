@@ -3,6 +3,8 @@
 import ast
 import inspect
 import re
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,19 @@ def test_no_import_goes_up_or_in_a_circle():
     upward = {arrow for arrow in arrows if FLOOR[arrow[0]] <= FLOOR[arrow[1]]}
     assert not upward
     assert ("_embedder", "_data.format") in arrows  # the check itself sees something
+
+
+def test_imported_packages_are_declared():
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    declared = {
+        re.match(r"[\w-]+", requirement)[0]
+        for requirement in project["dependencies"] + extras["plot"] + extras["vision"]
+    }
+    imported = {target.split(".")[0] for _, path in rooms() for target in imports(path)}
+    third_party = imported - set(sys.stdlib_module_names) - {"sklearn_bcl"}
+    names = {"sklearn": "scikit-learn"}
+    assert {names.get(name, name) for name in third_party} <= declared
 
 
 def test_private_names_of_scikit_learn_are_in_one_file():

@@ -165,7 +165,12 @@ def test_batch_larger_than_the_data(X):
 def test_two_components_do_not_collapse(digits):
     X, _ = digits
     for seed in range(3):
-        embedder = BCLEmbedder(n_components=2, max_epochs=20, random_state=seed)
+        embedder = BCLEmbedder(
+            n_components=2,
+            hidden_layer_sizes=(64, 64),
+            max_epochs=20,
+            random_state=seed,
+        )
         embedding = embedder.fit_transform(X)
         assert len(np.unique(embedding, axis=0)) == len(np.unique(X, axis=0))
 
@@ -501,6 +506,22 @@ def test_invalid_parameters_lose_nothing(X, params, match):
 def test_invalid_encoders(X, encoder, match):
     with pytest.raises(ValueError, match=match):
         small(encoder=encoder).fit(X)
+
+
+def test_every_device(X, device):
+    y = np.arange(100) % 3
+    embedder = small(device=device, alpha="labels", tau_plus="labels").fit(X, y)
+    assert next(embedder.encoder_.parameters()).device.type == device.type
+    embedding = embedder.transform(X)
+    again = small(device=device, alpha="labels", tau_plus="labels").fit(X, y)
+    assert_allclose(again.transform(X), embedding, rtol=1e-4, atol=1e-5)
+    assert embedder.score(X) < 0
+    assert embedder.true_negative_proba(X[:9], X).shape == (9, 100)
+    embedder.partial_fit(X, y)
+    # The same weights on the CPU make the same embedding.
+    on_cpu = pickle.loads(pickle.dumps(embedder.set_params(device="cpu")))
+    assert next(on_cpu.encoder_.parameters()).device.type == "cpu"
+    assert_allclose(on_cpu.transform(X), embedder.transform(X), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
