@@ -19,12 +19,26 @@ def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
     The generators belong to the process, so threads take turns.
     """
     cuda = [device] if device.type == "cuda" else []
-    with _RNG_LOCK, torch.random.fork_rng(devices=cuda):
+    with _RNG_LOCK, torch.random.fork_rng(devices=cuda), _mps_restored(device):
         torch.default_generator.manual_seed(seed)
         if cuda:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
+        elif device.type == "mps":
+            torch.mps.manual_seed(seed)
         yield
+
+
+@contextmanager
+def _mps_restored(device: torch.device) -> Iterator[None]:
+    if device.type != "mps":
+        yield
+        return
+    state = torch.mps.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.mps.set_rng_state(state)
 
 
 def seed_from(generator: torch.Generator) -> int:

@@ -43,6 +43,9 @@ __all__ = [
 
 INDEX_BITS = 2**29 - 1
 LEAST_ROBUSTNESS = 1e-6  # below, it changes less than rounding does
+EXACT_SOFTPLUS = (
+    50.0  # torch takes log(1 + e^x) for x above, exact in float64 from here
+)
 
 
 class ContrastiveLoss(nn.Module):
@@ -153,7 +156,7 @@ class ContrastiveLoss(nn.Module):
 
     def _mean_over_anchors(self, positive: Tensor, log_negatives: Tensor) -> Tensor:
         """Return minus the log of the power mean of P / (P + Ng)."""
-        losses = F.softplus(log_negatives - positive)
+        losses = F.softplus(log_negatives - positive, threshold=EXACT_SOFTPLUS)
         if self.robustness < LEAST_ROBUSTNESS:
             return losses.mean()
         least = losses.min().detach()  # any constant would do; this cannot overflow
@@ -161,9 +164,11 @@ class ContrastiveLoss(nn.Module):
         return least - torch.log1p(powers.mean()) / self.robustness
 
     def extra_repr(self) -> str:
-        public = {k: v for k, v in vars(self).items() if isinstance(v, int | float)}
-        public.pop("training")
-        return ", ".join(f"{name}={value}" for name, value in public.items())
+        return ", ".join(
+            f"{name}={value}"
+            for name, value in vars(self).items()
+            if name != "training" and not name.startswith("_")
+        )
 
 
 class NTXentLoss(ContrastiveLoss):

@@ -93,3 +93,9 @@ def test_class_prior():
 def test_class_prior_needs_classes(labels, match):
     with pytest.raises(ValueError, match=match):
         class_prior(np.asarray(labels), asked_by="tau_plus='labels'")
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e300])
+def test_labels_that_no_number_holds(value):
+    with pytest.raises(ValueError, match="'y' must lie between"):
+        read([value, 1.0, 0.0])

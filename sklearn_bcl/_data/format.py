@@ -173,7 +173,8 @@ def _as_array(X: Any, flat_images: bool, min_rows: int, owner: str) -> Any:
         checks |= {"dtype": IMAGE_DTYPES}
     else:
         checks |= {"dtype": np.float32, "accept_sparse": "csr"}
-    with np.errstate(over="ignore"):  # what float32 cannot hold is an error below
+    # What float32 cannot hold is an error below.
+    with np.errstate(over="ignore", invalid="ignore"):
         return check_array(X, estimator=owner, input_name="X", **checks)
 
 

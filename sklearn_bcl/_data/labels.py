@@ -12,6 +12,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn_bcl._sklearn_compat import is_missing
 from sklearn_bcl._validation import is_labeled
 
+MOST_LABEL = 2**53  # beyond, floats are no longer exact whole numbers
+
 
 def read_labels(X: Any, y: ArrayLike | None, *, asked_by: str) -> NDArray[Any]:
     """Return one label for each row, as numbers.
@@ -34,6 +36,12 @@ def read_labels(X: Any, y: ArrayLike | None, *, asked_by: str) -> NDArray[Any]:
     if labels.dtype.kind in "iu":
         return labels.astype(np.int64)
     if labels.dtype.kind == "f":
+        labels = labels.astype(np.float64)
+        if not (np.abs(labels) <= MOST_LABEL).all():
+            raise ValueError(
+                f"'y' must lie between -{MOST_LABEL:g} and {MOST_LABEL:g}. Got "
+                f"{labels[np.abs(labels).argmax()]!r}."
+            )
         is_whole = bool((labels == np.rint(labels)).all())
         return labels.astype(np.int64 if is_whole else np.float32)
     known = is_labeled(labels)
