@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from numbers import Integral, Real
@@ -22,14 +23,15 @@ from skorch.history import History
 from torch import Tensor, nn
 
 from sklearn_bcl._data.format import RowFormat
-from sklearn_bcl._data.labels import read_labels
 from sklearn_bcl._data.rows import MIN_BATCH_ROWS, Rows
 from sklearn_bcl._device import resolve_device
 from sklearn_bcl._net import Augmentation, ContrastiveNet
-from sklearn_bcl._parameters import labels_asked_by, make_net, refuse_idle
+from sklearn_bcl._parameters import make_net, read_rows
 from sklearn_bcl._parts import AUGMENTATIONS, ENCODERS, LOSSES, OPTIMIZERS
 from sklearn_bcl._posterior import PosteriorMixin
+from sklearn_bcl._random import isolated_rng
 from sklearn_bcl._sklearn_compat import Interval, StrOptions, fit_context
+from sklearn_bcl.losses import ContrastiveLoss
 
 __all__ = ["BCLEmbedder"]
 
@@ -86,7 +88,8 @@ class BCLEmbedder(
           arguments makes a new one. It maps float32 rows ``(n, n_features)``, as they
           are given, or images ``(n, channels, height, width)`` to ``(n, size)``.
     hidden_layer_sizes : array-like of int, default=(512, 512)
-        Sizes of the hidden layers of the "mlp" encoder. None leave its linear map.
+        Sizes of the hidden layers of the "mlp" encoder. An empty tuple leaves its
+        linear map alone.
     projection_size : int, default=128
         Size of the projections that the loss compares. They are the output of a head
         that only training uses.
@@ -123,8 +126,9 @@ class BCLEmbedder(
         has. A module brings its own parameters. It is called as ``loss(z1, z2)`` with
         the projections of both views, of shape ``(n, projection_size)``, not
         normalized. If its ``forward`` has an argument ``y``, it is called as
-        ``loss(z1, z2, y)`` with the labels of the rows, which `fit` then needs: a
-        tensor of shape ``(n,)``, with -1 for rows without a label.
+        ``loss(z1, z2, y=y)`` with the labels given to `fit`, which needs them unless
+        ``y`` has a default: a tensor ``(n,)`` of int64, or float32 if they are floats.
+        Labels that are no numbers become codes in their order, -1 means none.
     temperature : float > 0, default=0.5
         Softmax temperature of the cosine similarities.
     tau_plus : float in [0, 1) or "labels", default=0.1
@@ -168,8 +172,8 @@ class BCLEmbedder(
     Stopping
         The other three act with ``early_stopping=True`` only.
     early_stopping : bool, default=False
-        Whether to hold out rows and stop when the loss on them no longer improves.
-        The encoder of the last epoch that improved it is kept.
+        Whether to hold out rows and stop when the loss on them no longer improves. The
+        encoder of the best epoch is kept. It does not go with an alpha that changes.
     validation_fraction : float in (0, 1), default=0.1
         Share of rows held out.
     n_iter_no_change : int, default=10
@@ -493,60 +497,39 @@ class BCLEmbedder(
         return hasattr(self, "_net")
 
     def _fit(self, X: Table, y: ArrayLike | None, *, incremental: bool) -> BCLEmbedder:
-        parameters = self.get_params(deep=False)  # read here and nowhere below
+        parameters = {name: getattr(self, name) for name in DEFAULTS}  # none read below
         if incremental:
             parameters["max_epochs"] = 1
         before = getattr(self, "_net", None) if incremental or self.warm_start else None
+        goes_on = before is not None
         random_state = (
-            check_random_state(self.random_state)
-            if before is None
-            else self._random_state
+            self._random_state if goes_on else check_random_state(self.random_state)
         )
         with self._unchanged_on_error(random_state):
-            rows = self._training_rows(X, y, parameters, goes_on=before is not None)
+            rows = read_rows(
+                X,
+                y,
+                parameters,
+                self._format if goes_on else None,
+                defaults=DEFAULTS,
+                incremental=incremental,
+                owner=type(self).__name__,
+            )
             train, held_out = rows, None
             if parameters["early_stopping"]:
                 fraction = parameters["validation_fraction"]
                 train, held_out = rows.split(fraction, random_state)
             seed = random_state.randint(np.iinfo(np.int32).max)
-            net = make_net(parameters, train, seed)
-            if before is not None:
-                net.continue_from(before, with_optimizer=incremental)
-            net.fit_statistics(train, random_state, before if incremental else None)
+            with isolated_rng(seed, rows.device):
+                net = make_net(parameters, train, seed)
+                if before is not None:
+                    net.continue_from(before, with_optimizer=incremental)
+                net.fit_statistics(train, random_state, before if incremental else None)
             interrupted = net.fit_rows(train, seed=seed, validation_rows=held_out)
-            if interrupted and not net.history:
-                raise KeyboardInterrupt
-            self._publish(net, train.format, random_state, goes_on=before is not None)
+            self._publish(net, train.format, random_state, goes_on=goes_on)
         if interrupted:
             raise KeyboardInterrupt
         return self
-
-    def _training_rows(
-        self,
-        X: Table,
-        y: ArrayLike | None,
-        parameters: dict[str, Any],
-        *,
-        goes_on: bool,
-    ) -> Rows:
-        """Read the rows, and the labels if a parameter asks for them."""
-        device = resolve_device(parameters["device"])
-        if goes_on:
-            row_format = self._format
-            X = row_format.read(X, min_rows=MIN_BATCH_ROWS)
-        else:
-            row_format, X = RowFormat.of(
-                X,
-                image_shape=parameters["image_shape"],
-                channel_order=parameters["channel_order"],
-                min_rows=MIN_BATCH_ROWS,
-                owner=type(self).__name__,
-            )
-        refuse_idle(parameters, type(self)().get_params(deep=False), row_format)
-        labels, asked_by = None, labels_asked_by(parameters)
-        if asked_by:
-            labels = read_labels(X, y, asked_by=next(iter(asked_by.values())))
-        return Rows(X, row_format, device, labels)
 
     @contextmanager
     def _unchanged_on_error(
@@ -558,7 +541,8 @@ class BCLEmbedder(
             yield
         except BaseException:
             self.__dict__ = attributes
-            if random_state is not check_random_state(None):  # others draw from that
+            # With random_state=None it is NumPy's global one, which is not ours to set.
+            if random_state is not check_random_state(None):
                 random_state.set_state(draws)
             raise
 
@@ -589,9 +573,13 @@ class BCLEmbedder(
             if curve or attribute == "loss_curve_":
                 fitted[attribute] = curve
         fitted["n_iter_"] = len(fitted["loss_curve_"])
-        for name in ("tau_plus", "alpha", "beta"):
-            if isinstance(value := getattr(net.criterion_, name, None), Real):
-                fitted[f"{name}_"] = float(value)
+        if isinstance(loss := net.criterion_, ContrastiveLoss):
+            priors = ("tau_plus", "alpha", "beta")
+            fitted |= {
+                f"{name}_": float(getattr(loss, name))
+                for name in priors
+                if hasattr(loss, name)
+            }
         kept = {k: v for k, v in vars(self).items() if k not in OPTIONAL_ATTRIBUTES}
         self.__dict__ = {**kept, **fitted}
 
@@ -617,3 +605,9 @@ class BCLEmbedder(
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+DEFAULTS: dict[str, Any] = {
+    name: parameter.default
+    for name, parameter in inspect.signature(BCLEmbedder).parameters.items()
+}

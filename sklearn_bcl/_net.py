@@ -37,12 +37,12 @@ TRANSFORM_BATCH_VALUES = 2**22  # of large images, fewer at a time
 ROW_MULTIPLE = 16
 
 
-def takes_labels(loss: nn.Module) -> bool:
-    """Return whether a loss is called as ``loss(z1, z2, y)``."""
+def labels_argument(loss: nn.Module) -> inspect.Parameter | None:
+    """Return the argument ``y`` of a loss that is called as ``loss(z1, z2, y=y)``."""
     try:
-        return "y" in inspect.signature(loss.forward).parameters
-    except (TypeError, ValueError):  # compiled: it has no signature
-        return False
+        return inspect.signature(loss.forward).parameters.get("y")
+    except (TypeError, ValueError):  # some compiled modules have no signature
+        return None
 
 
 @dataclass
@@ -97,8 +97,8 @@ class ContrastiveNet(NeuralNet):
         """Train for `max_epochs`; return whether the user interrupted it.
 
         The draws depend on `seed` only, and the global generators are left as they
-        were. An interrupted net keeps its weights and its whole epochs. Afterwards, the
-        modules are in evaluation mode.
+        were. An interrupted net keeps its weights and its whole epochs; without any,
+        the interrupt is raised. Afterwards, the modules are in evaluation mode.
         """
         self._run = Run(
             seed=seed,
@@ -106,7 +106,7 @@ class ContrastiveNet(NeuralNet):
             views=Generator(rows.device).manual_seed(seed),
             validation_views=Generator(rows.device),
             validation_rows=validation_rows,
-            loss_takes_labels=takes_labels(self.criterion_),
+            loss_takes_labels=labels_argument(self.criterion_) is not None,
         )
         interrupted = False
         try:
@@ -120,6 +120,8 @@ class ContrastiveNet(NeuralNet):
             last_loss = "train_loss" if validation_rows is None else "valid_loss"
             if self.history and last_loss not in self.history[-1]:
                 del self.history[-1]  # an epoch that was not completed
+            if interrupted and not self.history:
+                raise KeyboardInterrupt
             return interrupted
         finally:
             self._set_training(False)
@@ -142,8 +144,8 @@ class ContrastiveNet(NeuralNet):
     def get_loss(
         self, y_pred: Projections, y_true: Any, X: Any = None, training: bool = False
     ) -> Tensor:
-        labels = (y_true,) if self._run.loss_takes_labels else ()
-        loss: Tensor = self.criterion_(*y_pred, *labels)
+        labels = {"y": y_true} if self._run.loss_takes_labels else {}
+        loss: Tensor = self.criterion_(*y_pred, **labels)
         return loss
 
     def run_single_epoch(
@@ -231,8 +233,17 @@ class ContrastiveNet(NeuralNet):
     ) -> None:
         """Let an encoder that measures rows do so, on top of an earlier call's."""
         measure = getattr(self.module_.encoder, "fit_statistics", None)
-        if measure is not None:
-            measure(rows, random_state, before and before.module_.encoder)
+        if measure is None:
+            return
+        encoder_before = None if before is None else before.module_.encoder
+        try:
+            with torch.no_grad():
+                measure(rows, random_state, encoder_before)
+        except Exception as error:
+            raise ValueError(
+                "'encoder' has a method fit_statistics(rows, random_state, before). It "
+                f"fails: {error}"
+            ) from error
 
     def continue_from(self, other: ContrastiveNet, *, with_optimizer: bool) -> None:
         """Take the weights and, if asked and possible, the optimizer's state."""

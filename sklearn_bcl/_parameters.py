@@ -1,22 +1,25 @@
-"""From the parameters of the estimator, a dict of plain values, to a net.
+"""From the parameters of the estimator, a dict of plain values, to rows and a net.
 
-Before that, what the parameters ask of each other and of the data.
+Between the two, what the parameters ask of each other and of the data.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator
 from numbers import Real
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from sklearn_bcl._data.format import RowFormat
-from sklearn_bcl._data.labels import class_prior
-from sklearn_bcl._data.rows import Rows
-from sklearn_bcl._net import ContrastiveNet, takes_labels
+from sklearn_bcl._data.labels import class_prior, read_labels
+from sklearn_bcl._data.rows import MIN_BATCH_ROWS, Rows
+from sklearn_bcl._device import resolve_device
+from sklearn_bcl._net import ContrastiveNet, labels_argument
 from sklearn_bcl._parts import (
     LOSSES,
     auto_epochs,
@@ -24,8 +27,8 @@ from sklearn_bcl._parts import (
     make_loss,
     make_optimizer,
     make_views,
-    optimizer_factory,
     resolve_encoder,
+    takes_weight_decay,
 )
 from sklearn_bcl._random import isolated_rng
 from sklearn_bcl.callbacks import MeasuredAlpha, find_callbacks, make_callbacks
@@ -36,17 +39,60 @@ UNMEASURED_ALPHA = 0.9  # before the first measurement
 STOPPING_PARAMETERS = ("validation_fraction", "n_iter_no_change", "tol")
 
 
+def read_rows(
+    X: Any,
+    y: Any,
+    parameters: dict[str, Any],
+    row_format: RowFormat | None,
+    *,
+    defaults: dict[str, Any],
+    incremental: bool,
+    owner: str,
+) -> Rows:
+    """Return the rows of a fit, with their labels if a parameter asks for them.
+
+    `row_format` is that of an earlier fit that this one goes on with. `incremental`
+    fits are followed by others. `owner` is the class of the estimator, for messages.
+    """
+    device = resolve_device(parameters["device"])
+    is_one_of_several = incremental or row_format is not None
+    layout = {name: parameters[name] for name in ("image_shape", "channel_order")}
+    if row_format is None:
+        row_format, X = RowFormat.of(X, min_rows=MIN_BATCH_ROWS, owner=owner, **layout)
+    else:
+        X = row_format.read(X, min_rows=MIN_BATCH_ROWS)
+        row_format.check_layout(X, **layout)
+    refuse_idle(parameters, defaults, row_format)
+    asked_by = labels_asked_by(parameters)
+    if not asked_by or (y is None and list(asked_by) == ["optional loss"]):
+        return Rows(X, row_format, device)
+    loss_reads_labels = bool({"loss", "optional loss"} & asked_by.keys())
+    labels = read_labels(
+        X,
+        y,
+        asked_by=next(iter(asked_by.values())),
+        fixed_codes=is_one_of_several and loss_reads_labels,
+    )
+    return Rows(X, row_format, device, labels)
+
+
 def refuse_idle(
     parameters: dict[str, Any], defaults: dict[str, Any], row_format: RowFormat
 ) -> None:
     """Raise ``ValueError`` for a parameter that is set but cannot act."""
     for name, reason in _idle(parameters, row_format):
         value, default = parameters[name], defaults[name]
-        if not np.array_equal(value, default):
+        if not _are_same(value, default):
             raise ValueError(
                 f"{name!r} {value!r} cannot act: {reason}. Leave {name!r} at its "
                 f"default, {default!r}."
             )
+
+
+def _are_same(value: Any, default: Any) -> bool:
+    if isinstance(value, Real) and isinstance(default, Real):
+        return math.isclose(value, default, rel_tol=1e-6)  # of any precision
+    return bool(np.array_equal(value, default))
 
 
 def _idle(
@@ -65,9 +111,8 @@ def _idle(
         yield "channel_order", f"images of shape {layout.shape} have one channel"
     yield from _idle_in_loss(parameters)
     optimizer = parameters["optimizer"]
-    factory, _ = optimizer_factory(optimizer)
-    if "weight_decay" not in inspect.signature(factory).parameters:
-        yield "weight_decay", f"'optimizer' {optimizer!r} has none"
+    if parameters["weight_decay"] != 0 and not takes_weight_decay(optimizer):
+        yield "weight_decay", f"'optimizer' {optimizer!r} has no such argument to set"
     if not parameters["early_stopping"]:
         for name in STOPPING_PARAMETERS:
             yield name, "early_stopping is False"
@@ -89,20 +134,24 @@ def _idle_in_loss(parameters: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def labels_asked_by(parameters: dict[str, Any]) -> dict[str, str]:
-    """Return what needs labels, each with its name in messages.
+    """Return what asks for labels, each with its name in messages.
 
-    The keys are "tau_plus", "alpha" and "loss".
+    The keys are "tau_plus", "alpha", "loss", and "optional loss" for a loss that takes
+    labels where there are any.
     """
     asked = {
-        name: f"{name!r} 'labels'"
+        name: f"{name}='labels'"
         for name in ("tau_plus", "alpha")
         if isinstance(parameters[name], str)
     }
     if find_callbacks(parameters["callbacks"], MeasuredAlpha):
         asked.setdefault("alpha", "'callbacks' MeasuredAlpha")
     loss = parameters["loss"]
-    if isinstance(loss, nn.Module) and takes_labels(loss):
-        asked["loss"] = f"'loss' {type(loss).__name__}"
+    argument = labels_argument(loss) if isinstance(loss, nn.Module) else None
+    if argument is not None:
+        is_optional = argument.default is not argument.empty
+        key = "optional loss" if is_optional else "loss"
+        asked[key] = f"'loss' {type(loss).__name__}"
     return asked
 
 
@@ -154,14 +203,18 @@ def _make_loss(parameters: dict[str, Any], train: Rows) -> nn.Module:
     """Return the loss, with the priors that labels set."""
     values = {name: parameters[name] for name in LOSS_PARAMETERS}
     asked_by = labels_asked_by(parameters)
-    for name in ("tau_plus", "alpha"):
-        if name in asked_by:
-            prior = class_prior(train.labels, asked_by=asked_by[name])
-            if values["tau_plus"] == "labels":
-                values["tau_plus"] = prior
-    if values["alpha"] == "labels":
+    if "alpha" in asked_by:  # what is measured needs the same labels
+        class_prior(train.labels, asked_by=asked_by["alpha"])
+    if isinstance(values["alpha"], str):
         values["alpha"] = UNMEASURED_ALPHA
-    first_labels = None if train.y is None else train.y[:2].cpu()
+    if isinstance(values["tau_plus"], str):
+        prior = class_prior(train.labels, asked_by=asked_by["tau_plus"])
+        values["tau_plus"] = prior
+    example = None
+    if train.y is not None:
+        labels = train.labels
+        known_first = np.argsort(labels == -1, kind="stable")[:2]
+        example = torch.from_numpy(labels[known_first])
     return make_loss(
-        parameters["loss"], parameters["projection_size"], first_labels, **values
+        parameters["loss"], parameters["projection_size"], example, **values
     )

@@ -7,6 +7,7 @@ that an error comes early and names the parameter.
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from numbers import Integral
@@ -17,7 +18,7 @@ import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
-from sklearn_bcl._net import Augmentation, ViewPair, takes_labels
+from sklearn_bcl._net import Augmentation, ViewPair, labels_argument
 from sklearn_bcl._random import isolated_rng
 from sklearn_bcl.augmentations import (
     FeatureCorruption,
@@ -80,11 +81,11 @@ def make_loss(
         return LOSSES[loss](**{k: v for k, v in parameters.items() if k in names})
     module = copy.deepcopy(loss)
     z = torch.ones(2, projection_size)
-    call = f"loss(z1, z2{', y' if takes_labels(module) else ''})"
+    arguments = {} if labels_argument(module) is None else {"y": labels}
+    call = f"loss(z1, z2{', y=y' if arguments else ''})"
     try:
         with torch.no_grad():
-            arguments = (z, z, labels) if takes_labels(module) else (z, z)
-            value = copy.deepcopy(module).cpu()(*arguments)
+            value = copy.deepcopy(module).cpu()(z, z, **arguments)
     except Exception as error:
         raise ValueError(
             f"'loss' must be called as {call} on two tensors of shape (n, "
@@ -213,6 +214,7 @@ def _try_encoder(
         module = _new_module(encoder, n_channels).to(example.device)
         with torch.no_grad():
             output = module.eval()(example)
+            head_input = getattr(module, "head_input", module)(example)
     except ImportError:
         raise
     except Exception as error:
@@ -227,6 +229,11 @@ def _try_encoder(
         raise ValueError(
             "'encoder' must return a tensor of shape (n_rows, size). "
             f"Got {_describe(output)} for {len(example)} rows."
+        )
+    if not isinstance(head_input, Tensor) or head_input.shape != output.shape:
+        raise ValueError(
+            "'encoder' has a method head_input(x), which must return a tensor of the "
+            f"shape of its output, {tuple(output.shape)}. Got {_describe(head_input)}."
         )
     return module, output.shape[1]
 
@@ -246,7 +253,7 @@ def make_optimizer(
     factory, settings = optimizer_factory(optimizer)
     if optimizer in ("adam", "adamw") and device.type in ("cpu", "cuda"):
         settings = {"fused": True}  # one kernel for all weights, a tenth of a step
-    if "weight_decay" in inspect.signature(factory).parameters:
+    if takes_weight_decay(optimizer):
         settings = {"weight_decay": weight_decay, **settings}
     named = {f"optimizer__{name}": value for name, value in settings.items()}
     return {"optimizer": factory, **named}
@@ -257,6 +264,14 @@ def optimizer_factory(
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
     """Return the class of an optimizer, and the settings that its name means."""
     return OPTIMIZERS[optimizer] if isinstance(optimizer, str) else (optimizer, {})
+
+
+def takes_weight_decay(optimizer: str | Callable[..., Any]) -> bool:
+    """Return whether an optimizer has a weight decay that is not set already."""
+    factory, _ = optimizer_factory(optimizer)
+    if isinstance(factory, functools.partial) and "weight_decay" in factory.keywords:
+        return False
+    return "weight_decay" in inspect.signature(factory).parameters
 
 
 def _describe(value: object) -> str:

@@ -89,7 +89,10 @@ def _by_rank(similarity: Tensor, own: Tensor | None, table: Tensor) -> Tensor:
 
 
 def _has_priors(embedder: Any) -> bool:
-    if embedder.loss == "bcl" or isinstance(embedder.loss, BCLLoss):
+    is_fitted = embedder.__sklearn_is_fitted__()
+    if is_fitted and hasattr(embedder, "alpha_"):
+        return True
+    if not is_fitted and (embedder.loss == "bcl" or isinstance(embedder.loss, BCLLoss)):
         return True
     raise AttributeError(
         f"Weights and posteriors follow from the priors of BCL, but 'loss' is "

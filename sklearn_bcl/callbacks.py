@@ -1,7 +1,8 @@
-"""skorch callbacks for :class:`~sklearn_bcl.BCLEmbedder`, as its `callbacks`.
+"""skorch callbacks for the `callbacks` of :class:`~sklearn_bcl.BCLEmbedder`.
 
-Any skorch callback will do as well. These know the priors of BCL: they change the
-``alpha`` of :class:`~sklearn_bcl.losses.BCLLoss` during training.
+Two of them change the ``alpha`` of :class:`~sklearn_bcl.losses.BCLLoss` during
+training: :class:`LinearAlpha` and :class:`MeasuredAlpha`. skorch's own callbacks do as
+well, but for those that score predictions.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tqdm.auto import tqdm
 
 from sklearn_bcl._validation import check_interval
 from sklearn_bcl.bayes import alpha_from_auc
+from sklearn_bcl.losses import BCLLoss
 from sklearn_bcl.metrics import embedding_auc
 
 if TYPE_CHECKING:
@@ -80,6 +82,9 @@ class LinearAlpha(AlphaCallback):
         if net.max_epochs == 1:
             return float(self.final_)
         return float(0.5 + (self.final_ - 0.5) * epoch / (net.max_epochs - 1))
+
+    def on_train_end(self, net: ContrastiveNet, **kwargs: Any) -> None:
+        net.criterion_.alpha = self.final_  # also of a training that was stopped
 
 
 class MeasuredAlpha(AlphaCallback):
@@ -193,9 +198,16 @@ def make_callbacks(
     """
     made = copy.deepcopy(list(callbacks or []))
     if alpha_is_measured and not find_callbacks(made, MeasuredAlpha):
-        made.insert(0, MeasuredAlpha())
-    for callback in find_callbacks(made, AlphaCallback):
-        _check_alpha_callback(callback, loss, alpha_is_measured)
+        made.append(MeasuredAlpha())
+    alpha_callbacks = find_callbacks(made, AlphaCallback)
+    if len(alpha_callbacks) > 1:
+        names = " and ".join(type(callback).__name__ for callback in alpha_callbacks)
+        raise ValueError(
+            f"Only one of the 'callbacks' may change alpha, or alpha='labels'. Got "
+            f"{names}: leave one out, or set 'alpha' to a number."
+        )
+    for callback in alpha_callbacks:
+        _check_alpha_callback(callback, loss)
         if early_stopping:
             raise ValueError(
                 f"An alpha that changes ({type(callback).__name__}) does not go with "
@@ -214,7 +226,8 @@ def make_callbacks(
         )
     if show_progress:
         made.append(EpochProgress())
-    return made
+    # Alpha is measured last when training ends: others may still change the weights.
+    return sorted(made, key=lambda item: bool(find_callbacks([item], AlphaCallback)))
 
 
 def find_callbacks(callbacks: Sequence[Any] | None, kind: type) -> list[Any]:
@@ -227,20 +240,13 @@ def find_callbacks(callbacks: Sequence[Any] | None, kind: type) -> list[Any]:
     ]
 
 
-def _check_alpha_callback(
-    callback: AlphaCallback, loss: nn.Module, alpha_is_measured: bool
-) -> None:
+def _check_alpha_callback(callback: AlphaCallback, loss: nn.Module) -> None:
     if isinstance(callback, MeasuredAlpha):
         callback.check()
-    if not hasattr(loss, "alpha"):
+    if not isinstance(loss, BCLLoss):
         raise ValueError(
             f"'callbacks' {type(callback).__name__} changes the alpha of loss='bcl' or "
             f"of a BCLLoss, but the loss is {loss}. Leave it out, or use loss='bcl'."
-        )
-    if isinstance(callback, LinearAlpha) and alpha_is_measured:
-        raise ValueError(
-            "'callbacks' LinearAlpha needs an alpha to end with, but alpha='labels' is "
-            "measured. Set 'alpha' to a number, or leave LinearAlpha out."
         )
 
 

@@ -1,9 +1,15 @@
 """Encoders for tables and images, and the head that only training uses.
 
 Any other ``nn.Module`` from rows to vectors is an encoder, too. It may have two more
-methods. ``fit_statistics(rows, random_state, before=None)`` is called before each
-training with the training rows. ``head_input(x)`` returns what the projection head
-reads in training, where that is not the embedding itself.
+methods:
+
+- ``fit_statistics(rows, random_state, before)`` is called before each training.
+  ``rows`` has a length, and ``rows[indices]`` is a float32 tensor of training rows, as
+  ``forward`` gets them; ``rows[:]`` are all. ``random_state`` is a
+  :class:`numpy.random.RandomState` for draws. ``before`` is the encoder of the last
+  call in `partial_fit`, and None in `fit`. The encoder is tried on two rows before.
+- ``head_input(x)`` returns what the projection head reads in training, if that is not
+  the embedding. It has the shape of the embedding.
 """
 
 from __future__ import annotations

@@ -43,9 +43,7 @@ __all__ = [
 
 INDEX_BITS = 2**29 - 1
 LEAST_ROBUSTNESS = 1e-6  # below, it changes less than rounding does
-EXACT_SOFTPLUS = (
-    50.0  # torch takes log(1 + e^x) for x above, exact in float64 from here
-)
+EXACT_SOFTPLUS = 50.0  # from here on, log(1 + e^x) is x in float64
 
 
 class ContrastiveLoss(nn.Module):
@@ -119,9 +117,9 @@ class ContrastiveLoss(nn.Module):
         loss : Tensor
             A scalar, of float32 or, for float64 projections, float64.
         """
-        positive, unlabeled = self._similarities(z1, z2)
+        positive, unlabeled = self.similarities(z1, z2)
         log_negatives = self.log_negative_mass(positive, unlabeled)
-        return self._mean_over_anchors(positive, log_negatives)
+        return self.mean_over_anchors(positive, log_negatives)
 
     def log_negative_mass(self, positive: Tensor, unlabeled: Tensor) -> Tensor:
         """Return the log of each anchor's mass of negatives.
@@ -140,22 +138,28 @@ class ContrastiveLoss(nn.Module):
         """
         raise NotImplementedError
 
-    def _similarities(self, z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the arguments of `log_negative_mass`."""
+    def similarities(self, z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the arguments of :meth:`log_negative_mass`, of two views.
+
+        A zero projection is orthogonal to all others, and takes no gradient.
+        """
         _check_views(z1, z2)
         dtype = torch.promote_types(z1.dtype, z2.dtype)
         dtype = torch.promote_types(dtype, torch.float32)
         n = len(z1)
         # Under autocast the products would fall back to half precision.
         with torch.autocast(z1.device.type, enabled=False):
-            z = F.normalize(torch.cat([z1, z2]).to(dtype), dim=1)
+            z = _normalize(torch.cat([z1, z2]).to(dtype))
             positive = (z[:n] * z[n:]).sum(dim=1).div(self.temperature).repeat(2)
             scaled = (z / self.temperature) @ z.T
         own = torch.eye(2 * n, dtype=torch.bool, device=z.device)
         return positive, scaled.masked_fill(own | own.roll(n, 0), -torch.inf)
 
-    def _mean_over_anchors(self, positive: Tensor, log_negatives: Tensor) -> Tensor:
-        """Return minus the log of the power mean of P / (P + Ng)."""
+    def mean_over_anchors(self, positive: Tensor, log_negatives: Tensor) -> Tensor:
+        """Return minus the log of the power mean of P / (P + Ng) over anchors.
+
+        Both arguments have the shape ``(n_anchors,)``.
+        """
         losses = F.softplus(log_negatives - positive, threshold=EXACT_SOFTPLUS)
         if self.robustness < LEAST_ROBUSTNESS:
             return losses.mean()
@@ -423,6 +427,19 @@ def _debias(
     log_ratio = torch.where(is_left, log_ratio, -1.0)
     corrected = log_sum + torch.log(-torch.expm1(log_ratio)) - np.log1p(-tau_plus)
     return torch.where(is_left & (corrected > floor), corrected, floor)
+
+
+def _normalize(z: Tensor) -> Tensor:
+    """Rows of unit length, however long or short they are; zero rows stay zero.
+
+    Rows are first multiplied by a power of two, which is exact, so that no square
+    overflows or vanishes. Zero rows are multiplied by zero: they get no gradient.
+    """
+    largest = z.detach().abs().amax(dim=1, keepdim=True)
+    limit = np.log2(torch.finfo(z.dtype).max) - 2
+    exponent = largest.log2().floor().clamp(-limit, limit)
+    factor = torch.where(largest > 0, torch.exp2(-exponent), 0.0)
+    return F.normalize(z * factor, dim=1)
 
 
 def _check_views(z1: Tensor, z2: Tensor) -> None:

@@ -197,10 +197,7 @@ def embedding_auc_scorer(estimator: Any, X: Any, y: ArrayLike) -> float:
 
     Rows with the label -1, which means that there is none, are left out.
     """
-    known = is_labeled(y)
-    return embedding_auc(
-        np.asarray(estimator.transform(X))[known], np.asarray(y)[known]
-    )
+    return embedding_auc(*_labeled_embedding(estimator, X, y))
 
 
 def alignment_scorer(estimator: Any, X: Any, y: ArrayLike) -> float:

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import small as small_net
+from helpers import small
 from numpy.testing import assert_allclose, assert_array_equal
+from skorch.callbacks import Callback, EarlyStopping
 
 from sklearn_bcl.bayes import alpha_from_auc
 from sklearn_bcl.callbacks import LinearAlpha, MeasuredAlpha
@@ -15,12 +16,12 @@ from sklearn_bcl.losses import BCLLoss, DebiasedLoss
 from sklearn_bcl.metrics import embedding_auc
 
 
-def small(**params):
-    return small_net(**{"max_epochs": 5, "batch_size": 256, **params})
+def five_epochs(**params):
+    return small(**{"max_epochs": 5, "batch_size": 256, **params})
 
 
 def from_labels(**params):
-    return small(**{"tau_plus": "labels", "alpha": "labels", **params})
+    return five_epochs(**{"tau_plus": "labels", "alpha": "labels", **params})
 
 
 @pytest.fixture
@@ -38,19 +39,19 @@ def used_alphas(embedder):
 
 def test_linear(data):
     X, _ = data
-    embedder = small(callbacks=[LinearAlpha()], alpha=0.9).fit(X)
+    embedder = five_epochs(callbacks=[LinearAlpha()], alpha=0.9).fit(X)
     assert_allclose(used_alphas(embedder), [0.5, 0.6, 0.7, 0.8, 0.9])
     assert embedder.alpha_ == 0.9
-    embedder = small(callbacks=[("ramp", LinearAlpha())], loss=BCLLoss(alpha=0.7))
+    embedder = five_epochs(callbacks=[("ramp", LinearAlpha())], loss=BCLLoss(alpha=0.7))
     assert_allclose(used_alphas(embedder.fit(X))[-1], 0.7)
-    assert used_alphas(small(callbacks=[LinearAlpha()]).partial_fit(X)) == [0.9]
+    assert used_alphas(five_epochs(callbacks=[LinearAlpha()]).partial_fit(X)) == [0.9]
 
 
 def test_a_ramp_changes_the_embedding(data):
     X, _ = data
-    constant = small().fit_transform(X)
+    constant = five_epochs().fit_transform(X)
     assert not np.array_equal(
-        constant, small(callbacks=[LinearAlpha()]).fit_transform(X)
+        constant, five_epochs(callbacks=[LinearAlpha()]).fit_transform(X)
     )
 
 
@@ -83,10 +84,10 @@ def test_alpha_from_labels(data, reading):
 
 def test_labels_is_the_callback_with_its_defaults(data):
     X, y = data
-    embedding = small(alpha="labels").fit_transform(X, y)
+    embedding = five_epochs(alpha="labels").fit_transform(X, y)
     for alpha in ("labels", 0.9):
         for callback in (MeasuredAlpha(20, "calibrated"), MeasuredAlpha):
-            embedder = small(alpha=alpha, callbacks=[callback])
+            embedder = five_epochs(alpha=alpha, callbacks=[callback])
             assert_array_equal(embedder.fit_transform(X, y), embedding)
 
 
@@ -94,27 +95,27 @@ def test_tau_plus_from_labels(data):
     X, _ = data
     y = np.repeat([-1, 0, 1, 2], [150, 75, 50, 25])
     for loss in ("bcl", "dcl", "hcl"):
-        embedder = small(tau_plus="labels", loss=loss).fit(X, y)
+        embedder = five_epochs(tau_plus="labels", loss=loss).fit(X, y)
         assert_allclose(embedder.tau_plus_, (75**2 + 50**2 + 25**2) / 150**2)
-        again = small(tau_plus=embedder.tau_plus_, loss=loss)
+        again = five_epochs(tau_plus=embedder.tau_plus_, loss=loss)
         assert_array_equal(again.fit_transform(X), embedder.transform(X))
 
 
 def test_only_the_rows_to_train_on_set_the_prior(data):
     X, y = data
-    embedder = small(tau_plus="labels", early_stopping=True).fit(X, y)
-    whole = small(tau_plus="labels").fit(X, y)
+    embedder = five_epochs(tau_plus="labels", early_stopping=True).fit(X, y)
+    whole = five_epochs(tau_plus="labels").fit(X, y)
     assert embedder.tau_plus_ != whole.tau_plus_
 
 
 def test_priors_that_are_set_or_brought_along(data):
     X, y = data
-    embedder = small().fit(X, y)
+    embedder = five_epochs().fit(X, y)
     assert (embedder.tau_plus_, embedder.alpha_, embedder.beta_) == (0.1, 0.9, 0.5)
-    embedder = small(loss=BCLLoss(tau_plus=0.4, alpha=0.6, beta=0.7)).fit(X)
+    embedder = five_epochs(loss=BCLLoss(tau_plus=0.4, alpha=0.6, beta=0.7)).fit(X)
     assert (embedder.tau_plus_, embedder.alpha_, embedder.beta_) == (0.4, 0.6, 0.7)
-    assert small(loss=DebiasedLoss(tau_plus=0.4)).fit(X).tau_plus_ == 0.4
-    measured = small(loss=BCLLoss(tau_plus=0.4), callbacks=[MeasuredAlpha()])
+    assert five_epochs(loss=DebiasedLoss(tau_plus=0.4)).fit(X).tau_plus_ == 0.4
+    measured = five_epochs(loss=BCLLoss(tau_plus=0.4), callbacks=[MeasuredAlpha()])
     assert measured.fit(X, y).tau_plus_ == 0.4
     assert measured.alpha_ != 0.9
 
@@ -137,8 +138,8 @@ def test_labels_matter_when_asked_for(data):
 def test_labels_never_matter_unless_asked_for(data):
     X, y = data
     for callbacks in (None, [LinearAlpha()]):
-        embedding = small(callbacks=callbacks).fit_transform(X, y)
-        other = small(callbacks=callbacks).fit_transform(X, np.roll(y, 1))
+        embedding = five_epochs(callbacks=callbacks).fit_transform(X, y)
+        other = five_epochs(callbacks=callbacks).fit_transform(X, np.roll(y, 1))
         assert_array_equal(other, embedding)
 
 
@@ -149,7 +150,9 @@ def test_rare_classes_are_measured(digits):
     y = np.zeros(len(X), dtype=int)
     y[[5, 1250]] = 1
     for seed in range(2):
-        embedder = small(alpha="labels", random_state=seed, max_epochs=1).fit(X, y)
+        embedder = five_epochs(alpha="labels", random_state=seed, max_epochs=1).fit(
+            X, y
+        )
         assert 0.5 <= embedder.alpha_ < 1
 
 
@@ -159,6 +162,29 @@ def test_partial_fit_measures_at_each_call(data):
     first = embedder.alpha_
     # The same rows in another order: their AUC differs by rounding.
     assert_allclose(used_alphas(embedder.partial_fit(X, y)), [first], rtol=1e-4)
+
+
+def test_alpha_is_measured_after_the_best_weights_are_back(data):
+    class Restore(Callback):
+        """Like callbacks of skorch that load the weights of the best epoch."""
+
+        def on_train_end(self, net, **kwargs):
+            with torch.no_grad():
+                net.module_.head[0].weight.zero_()  # all projections are the same
+
+    X, y = data
+    for callbacks in ([Restore()], [MeasuredAlpha(), Restore()]):
+        embedder = five_epochs(alpha="labels", callbacks=callbacks).fit(X, y)
+        assert used_alphas(embedder)[0] > 0.6
+        assert embedder.alpha_ == 0.5
+
+
+def test_a_ramp_that_is_stopped_has_its_last_value(data):
+    X, _ = data
+    stop = EarlyStopping(monitor="train_loss", patience=2, threshold=1.0)
+    embedder = five_epochs(callbacks=[LinearAlpha(), stop], max_epochs=50).fit(X)
+    assert embedder.n_iter_ < 50
+    assert embedder.alpha_ == 0.9
 
 
 def test_a_pickle_holds_no_labels(data):
@@ -171,7 +197,7 @@ def test_a_pickle_holds_no_labels(data):
 def test_the_user_s_callback_stays_as_it_was(data):
     X, y = data
     callback = MeasuredAlpha(every=2)
-    small(alpha="labels", callbacks=[callback]).fit(X, y)
+    five_epochs(alpha="labels", callbacks=[callback]).fit(X, y)
     assert vars(callback) == {"every": 2, "reading": "calibrated"}
 
 
@@ -181,8 +207,8 @@ THREE = np.arange(300) % 3
 @pytest.mark.parametrize(
     ("params", "y", "match"),
     [
-        ({"alpha": "labels"}, None, "'alpha' 'labels' needs labels: give y"),
-        ({"tau_plus": "labels"}, None, "'tau_plus' 'labels' needs labels: give y"),
+        ({"alpha": "labels"}, None, "alpha='labels' needs labels: give y"),
+        ({"tau_plus": "labels"}, None, "tau_plus='labels' needs labels: give y"),
         ({"callbacks": [MeasuredAlpha()]}, None, "'callbacks' MeasuredAlpha needs lab"),
         ({"alpha": "labels"}, -np.ones(300), "labels of two classes"),
         ({"tau_plus": "labels"}, np.arange(300), "two rows of one of them"),
@@ -197,13 +223,14 @@ THREE = np.arange(300) % 3
             "LinearAlpha.*cannot be compared",
         ),
         ({"alpha": "labels", "early_stopping": True}, THREE, "cannot be compared"),
-        ({"alpha": "labels", "callbacks": [LinearAlpha()]}, THREE, "is measured. Set"),
+        ({"alpha": "labels", "callbacks": [LinearAlpha()]}, THREE, "Only one of the"),
         ({"callbacks": [LinearAlpha()], "loss": "simclr"}, None, "the loss is NTXent"),
         (
             {"callbacks": [MeasuredAlpha()], "loss": "dcl"},
             THREE,
             "the loss is Debiased",
         ),
+        ({"callbacks": [LinearAlpha, MeasuredAlpha]}, THREE, "Only one of the"),
         ({"callbacks": [MeasuredAlpha(every=0)]}, THREE, "'every' must be"),
         ({"callbacks": [MeasuredAlpha(reading="auc")]}, THREE, "'reading' must be"),
     ],
@@ -211,4 +238,4 @@ THREE = np.arange(300) % 3
 def test_invalid(data, params, y, match):
     X, _ = data
     with pytest.raises(ValueError, match=match):
-        small(**params).fit(X, y)
+        five_epochs(**params).fit(X, y)

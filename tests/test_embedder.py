@@ -2,6 +2,7 @@ import os
 import pickle
 import subprocess
 import sys
+from functools import partial
 
 import joblib
 import numpy as np
@@ -28,6 +29,17 @@ from sklearn_bcl.augmentations import FeatureCorruption, FeatureMasking, Gaussia
 from sklearn_bcl.callbacks import MeasuredAlpha
 from sklearn_bcl.losses import BCLLoss, DebiasedLoss, HardNegativeLoss, NTXentLoss
 
+
+class OtherHeadInput(nn.Linear):
+    def head_input(self, x):
+        return x
+
+
+class NoStatistics(nn.Linear):
+    def fit_statistics(self, rows, random_state, before):
+        return rows.no_such_thing
+
+
 # Reproducibility
 
 
@@ -50,6 +62,29 @@ def test_seed_reaches_layers_that_use_the_global_generator(X):
     encoder = nn.Sequential(nn.Linear(5, 16), nn.Dropout(0.5), nn.Linear(16, 4))
     embedder = small(encoder=encoder)
     assert_array_equal(embedder.fit_transform(X), clone(embedder).fit_transform(X))
+
+
+def test_draws_of_own_parts_are_seeded_and_isolated(X):
+    class OwnEncoder(nn.Linear):
+        center = 0.0
+
+        def fit_statistics(self, rows, random_state, before):
+            order = torch.randperm(len(rows))
+            self.center = rows[order[:10]].mean(0)
+
+        def forward(self, x):
+            return super().forward(x - self.center)
+
+    class OwnLoss(nn.Module):
+        def forward(self, z1, z2):
+            return (z1 - z2).square().mean() * torch.rand(())
+
+    state = torch.get_rng_state()
+    encoder = OwnEncoder(5, 4)
+    torch.set_rng_state(state)
+    embedders = [small(encoder=encoder, loss=OwnLoss()).fit(X) for _ in range(2)]
+    assert_array_equal(*(embedder.transform(X) for embedder in embedders))
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_threads_take_turns(X):
@@ -272,6 +307,34 @@ def test_a_parameter_that_cannot_act_is_an_error(X, params, match):
         small(**params).fit(X, np.arange(100) % 2)
 
 
+def test_what_changes_nothing_is_no_error(X):
+    small(loss="simclr", tau_plus=np.float32(0.1)).fit(X)
+    small(optimizer=torch.optim.Rprop, weight_decay=0).fit(X)
+
+
+def test_weight_decay_that_is_set_already(X):
+    optimizer = partial(torch.optim.AdamW, weight_decay=0.1)
+    (group,) = small(optimizer=optimizer).fit(X)._net.optimizer_.param_groups
+    assert group["weight_decay"] == 0.1
+    with pytest.raises(ValueError, match=r"'weight_decay' 0\.2 cannot act"):
+        small(optimizer=optimizer, weight_decay=0.2).fit(X)
+
+
+class SimCLR(BCLEmbedder):
+    def __init__(self, n_components, random_state=None):
+        super().__init__(
+            n_components, loss="simclr", max_epochs=2, random_state=random_state
+        )
+
+
+def test_subclasses_with_other_parameters(X):
+    embedder = SimCLR(7, random_state=0).fit(X)
+    assert embedder.transform(X).shape == (100, 7)
+    assert clone(embedder).partial_fit(X).n_iter_ == 1
+    with pytest.raises(ValueError, match="but SimCLR is expecting 5 features"):
+        embedder.transform(X[:, :3])
+
+
 def test_a_default_that_cannot_act_is_none(X):
     small(loss="simclr", tau_plus=0.1).fit(X)
     small(encoder=nn.Linear(5, 4), hidden_layer_sizes=[512, 512]).fit(X)
@@ -405,6 +468,43 @@ def test_a_loss_with_labels(X):
         embedder.fit(X)
 
 
+def test_a_loss_with_optional_labels(X):
+    seen = []
+
+    class SemiSupervised(nn.Module):
+        def forward(self, z1, z2, *, y=None):
+            seen.append(y)
+            return (z1 - z2).square().mean()
+
+    small(loss=SemiSupervised(), max_epochs=1).fit(X)
+    assert all(labels is None for labels in seen)
+    seen.clear()
+    small(loss=SemiSupervised(), max_epochs=1).fit(X, np.arange(100) % 3)
+    assert {label for labels in seen for label in labels.tolist()} == {0, 1, 2}
+
+
+def test_a_loss_is_tried_on_labeled_rows(X):
+    class NeedsLabels(nn.Module):
+        def forward(self, z1, z2, y):
+            assert (y != -1).any()
+            return (z1[y != -1] - z2[y != -1]).square().mean()
+
+    y = np.where(np.arange(100) % 10 == 9, 1, -1)
+    small(loss=NeedsLabels(), batch_size=100).fit(X, y)
+
+
+def test_labels_of_a_loss_keep_their_codes(X):
+    class Supervised(nn.Module):
+        def forward(self, z1, z2, y):
+            return (z1 - z2).square().mean()
+
+    names = np.array(["a", "b"] * 50)
+    embedder = small(loss=Supervised()).fit(X, names)
+    with pytest.raises(ValueError, match="LabelEncoder"):
+        embedder.partial_fit(X, names)
+    embedder.partial_fit(X, np.arange(100))
+
+
 def test_a_loss_gets_the_labels_of_its_rows(X):
     seen = []
 
@@ -501,6 +601,8 @@ def test_invalid_parameters_lose_nothing(X, params, match):
     [
         (nn.Linear(3, 4), r"'encoder' fails on rows of shape \(2, 5\)"),
         (nn.Flatten(0), r"'encoder' must return.*\(10,\)"),
+        (OtherHeadInput(5, 4), r"'encoder' has a method head_input\(x\).*\(2, 5\)"),
+        (NoStatistics(5, 4), r"'encoder' has a method fit_statistics.*no attribute"),
     ],
 )
 def test_invalid_encoders(X, encoder, match):

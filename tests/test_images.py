@@ -17,7 +17,7 @@ from sklearn_bcl.augmentations import ImageAugmentation
 from sklearn_bcl.encoders import ConvNetEncoder, ProjectedEncoder, resnet_encoder
 
 
-def small_net(**params):
+def one_epoch(**params):
     encoder = params.pop("encoder", "convnet")
     return small(encoder=encoder, **{"batch_size": 16, "max_epochs": 1, **params})
 
@@ -80,7 +80,7 @@ def test_convnet_projects_what_it_takes_the_root_of():
 
 def test_convnet_of_a_single_line():
     assert ConvNetEncoder((1, 1, 9), 256)(torch.rand(3, 1, 1, 9)).shape == (3, 256)
-    assert small_net(n_components=64).fit_transform(np.ones((8, 1, 9))).shape == (8, 64)
+    assert one_epoch(n_components=64).fit_transform(np.ones((8, 1, 9))).shape == (8, 64)
 
 
 @pytest.mark.parametrize(("name", "size"), [("resnet18", 512), ("resnet50", 2048)])
@@ -183,27 +183,27 @@ def test_tables_are_no_images():
 
 
 def test_every_container_gives_the_same_embedding(gray):
-    expected = small_net().fit_transform(gray)
+    expected = one_epoch().fit_transform(gray)
     assert expected.shape == (40, 8)
     assert expected.dtype == np.float32
     for images in (gray[:, None], gray[..., None], gray.tolist(), gray / 255):
         images = images if not isinstance(images, list) else np.array(images, np.uint8)
-        embedding = small_net().fit_transform(images)
+        embedding = one_epoch().fit_transform(images)
         assert_allclose(embedding, expected, rtol=1e-3, atol=1e-4)
-    assert_array_equal(small_net().fit_transform(torch.from_numpy(gray)), expected)
-    flat = small_net(image_shape=(12, 10)).fit(gray.reshape(40, -1))
+    assert_array_equal(one_epoch().fit_transform(torch.from_numpy(gray)), expected)
+    flat = one_epoch(image_shape=(12, 10)).fit(gray.reshape(40, -1))
     assert_array_equal(flat.transform(gray.reshape(40, -1)), expected)
 
 
 def test_images_are_kept_in_their_dtype(gray):
-    embedder = small_net().fit(gray)
+    embedder = one_epoch().fit(gray)
     rows = embedder._rows(gray)
     assert rows.data.dtype == torch.uint8
     assert rows.data.data_ptr() == gray.ctypes.data
 
 
 def test_transform_in_another_dtype(gray):
-    embedder = small_net().fit(gray)
+    embedder = one_epoch().fit(gray)
     expected = embedder.transform(gray)
     for dtype in (np.int64, np.float32, np.float64, ">u2", ">f4"):
         assert_allclose(embedder.transform(gray.astype(dtype)), expected, rtol=1e-6)
@@ -212,7 +212,7 @@ def test_transform_in_another_dtype(gray):
 
 
 def test_fitted_attributes(gray):
-    embedder = small_net().fit(gray)
+    embedder = one_epoch().fit(gray)
     assert embedder.n_features_in_ == 120
     assert len(embedder.get_feature_names_out()) == 8
     assert embedder.score(gray) < 0
@@ -222,7 +222,7 @@ def test_fitted_attributes(gray):
 
 
 def test_in_a_pipeline_behind_a_flat_step(gray):
-    model = make_pipeline(MinMaxScaler(), small_net(image_shape=(12, 10)))
+    model = make_pipeline(MinMaxScaler(), one_epoch(image_shape=(12, 10)))
     assert model.fit_transform(gray.reshape(40, -1)).shape == (40, 8)
 
 
@@ -241,7 +241,7 @@ def factory():
     ],
 )
 def test_encoders(gray, encoder, size):
-    embedder = small_net(encoder=encoder, augmentation=noise)
+    embedder = one_epoch(encoder=encoder, augmentation=noise)
     embedding = embedder.fit_transform(gray)
     assert embedding.shape == (40, size)
     assert_array_equal(clone(embedder).fit_transform(gray).shape, embedding.shape)
@@ -250,7 +250,7 @@ def test_encoders(gray, encoder, size):
 
 @pytest.mark.parametrize(("encoder", "size"), [("auto", 2048), ("mlp", 256)])
 def test_default_size(gray, encoder, size):
-    embedder = small_net(encoder=encoder, n_components="auto", augmentation=noise)
+    embedder = one_epoch(encoder=encoder, n_components="auto", augmentation=noise)
     embedder.set_params(hidden_layer_sizes=(512, 512))
     embedding = embedder.fit_transform(gray)
     assert embedding.shape == (40, size)
@@ -261,14 +261,14 @@ def test_default_size(gray, encoder, size):
 
 
 def test_encoder_factories_are_seeded(gray):
-    embedder = small_net(encoder=factory, augmentation="noise")
+    embedder = one_epoch(encoder=factory, augmentation="noise")
     assert_array_equal(
         embedder.fit_transform(gray), clone(embedder).fit_transform(gray)
     )
 
 
 def test_chunks_give_the_same_embedding(gray):
-    embedder = small_net().fit(gray)
+    embedder = one_epoch().fit(gray)
     expected = embedder.transform(gray)
     chunks = [embedder.transform(gray[i : i + 7]) for i in range(0, 40, 7)]
     assert_allclose(np.concatenate(chunks), expected, rtol=1e-5, atol=1e-6)
@@ -283,11 +283,29 @@ def test_chunks_give_the_same_embedding(gray):
     ],
 )
 def test_changed_shapes_are_refused(gray, change, match):
-    embedder = small_net(augmentation=noise).fit(gray)
+    embedder = one_epoch(augmentation=noise).fit(gray)
     with pytest.raises(ValueError, match=match):
         embedder.transform(change(gray))
     with pytest.raises(ValueError, match=match):
         embedder.partial_fit(change(gray))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_shape": (1, 20, 6)},
+        {"channel_order": "last"},
+        {"image_shape": None, "channel_order": "auto"},
+    ],
+)
+def test_a_fit_that_goes_on_keeps_the_images(gray, change):
+    flat = gray.reshape(40, -1)
+    params = {"augmentation": "noise", "encoder": "mlp", "warm_start": True}
+    embedder = one_epoch(image_shape=(1, 12, 10), channel_order="first", **params)
+    embedder.fit(flat).set_params(**change)
+    for goes_on in (embedder.fit, embedder.partial_fit):
+        with pytest.raises(ValueError, match="other images than those of the last"):
+            goes_on(flat)
 
 
 @pytest.mark.parametrize(
@@ -304,7 +322,7 @@ def test_changed_shapes_are_refused(gray, change, match):
 def test_invalid_use(params, shape, match):
     X = np.random.RandomState(0).uniform(size=shape)
     with pytest.raises(ValueError, match=match):
-        small_net(**params).fit(X)
+        one_epoch(**params).fit(X)
 
 
 @pytest.mark.parametrize(
@@ -314,4 +332,4 @@ def test_invalid_use(params, shape, match):
 def test_missing_extra(gray, monkeypatch, package, params):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=r"pip install 'sklearn-bcl\[vision\]'"):
-        small_net(**params).fit(gray)
+        one_epoch(**params).fit(gray)

@@ -15,18 +15,18 @@ def read(y, rows=X):
 @pytest.mark.parametrize(
     ("y", "expected", "dtype"),
     [
-        # Integers, and whole floats, are labels as they are.
+        # Integers are labels as they are.
         ([7, -1, 3], [7, -1, 3], np.int64),
         (np.array([7, 0, 3], dtype=np.uint8), [7, 0, 3], np.int64),
-        ([7.0, -1.0, 3.0], [7, -1, 3], np.int64),
-        (np.array([7, -1, 3], dtype=np.float16), [7, -1, 3], np.int64),
-        # Others may be a target of a regression.
+        (np.array([30, -1, 20], dtype=object), [30, -1, 20], np.int64),
+        # Floats may be a target of a regression.
+        ([7.0, -1.0, 3.0], [7, -1, 3], np.float32),
+        (np.array([7, -1, 3], dtype=np.float16), [7, -1, 3], np.float32),
         ([0.5, -1.0, 2.0], [0.5, -1, 2], np.float32),
         # All else becomes codes, in the order of the labels.
         (["b", "-1", "a"], [1, -1, 0], np.int64),
         (["b", "b", "a"], [1, 1, 0], np.int64),
         (np.array(["b", -1, "a"], dtype=object), [1, -1, 0], np.int64),
-        (np.array([30, -1, 20], dtype=object), [1, -1, 0], np.int64),
         ([True, False, True], [1, 0, 1], np.int64),
         (pd.Series([7, -1, 3], index=[5, 6, 7]), [7, -1, 3], np.int64),
         (pd.Series(["b", "-1", "a"], dtype="category"), [1, -1, 0], np.int64),
@@ -36,12 +36,6 @@ def test_labels_become_numbers(y, expected, dtype):
     labels = read(y)
     assert_array_equal(labels, expected)
     assert labels.dtype == dtype
-
-
-def test_pandas_integers_are_codes_or_themselves():
-    labels = read(pd.Series([7, -1, 3], dtype="Int64"))
-    assert labels[1] == -1
-    assert labels[0] > labels[2] >= 0
 
 
 def test_labels_are_not_changed_in_place():
@@ -95,7 +89,23 @@ def test_class_prior_needs_classes(labels, match):
         class_prior(np.asarray(labels), asked_by="tau_plus='labels'")
 
 
-@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e300])
-def test_labels_that_no_number_holds(value):
-    with pytest.raises(ValueError, match="'y' must lie between"):
-        read([value, 1.0, 0.0])
+@pytest.mark.parametrize(
+    "y",
+    [
+        [np.inf, 1.0, 0.0],
+        [-np.inf, 1.0, 0.0],
+        [1e300, 1.0, 0.0],
+        np.array([2**64 - 1, 1, 0], dtype=np.uint64),
+    ],
+)
+def test_labels_that_no_number_holds(y):
+    with pytest.raises(ValueError, match="'y' must fit into"):
+        read(y)
+
+
+def test_codes_that_have_to_stay_the_same():
+    assert_array_equal(
+        read_labels(X, [5, 6, 5], asked_by="", fixed_codes=True), [5, 6, 5]
+    )
+    with pytest.raises(ValueError, match=r"numbers in partial_fit.*'a'.*LabelEncoder"):
+        read_labels(X, ["a", "b", "a"], asked_by="'loss' Own", fixed_codes=True)

@@ -368,6 +368,7 @@ EXTREME_VIEWS = {
     "orthogonal": lambda z1, z2: (torch.eye(12, dtype=z1.dtype),) * 2,
     "opposed": lambda z1, z2: (z1, -z1),
     "half opposed": lambda z1, z2: (z1, torch.cat([z1[:6], -z1[6:]])),
+    "with zero rows": lambda z1, z2: (torch.cat([0 * z1[:3], z1[3:]]), z2),
 }
 
 
@@ -396,6 +397,38 @@ def test_finite(dtype, kind, temperature, views):
             for gradient in results:
                 assert gradient.dtype == dtype
                 assert torch.isfinite(gradient).all(), loss
+
+
+@each_loss
+@pytest.mark.parametrize(
+    ("dtype", "scales"),
+    [
+        (torch.float32, (1e-36, 1e-20, 1e19, 1e37)),
+        (torch.float64, (1e-300, 1e-20, 1e19, 1e300)),
+        (torch.bfloat16, (1e-36, 1e37)),
+    ],
+)
+def test_rows_of_any_length(name, dtype, scales, views):
+    z1, z2 = views(12, 6)
+    loss = make(name)
+    expected = loss(z1.to(dtype), z2.to(dtype)).item()
+    for scale in scales:
+        value = loss((scale * z1).to(dtype), (scale * z2).to(dtype)).item()
+        assert_allclose(value, expected, rtol=1e-2 if dtype == torch.bfloat16 else 1e-5)
+
+
+@each_loss
+def test_a_zero_row_is_orthogonal_to_all(name, views):
+    z1, z2 = views(5, 3)
+    apart = torch.zeros(10, 4, dtype=torch.float64)
+    apart[:, :3] = torch.cat([z1, z2])
+    apart[0] = torch.tensor([0.0, 0, 0, 1])  # orthogonal to all
+    loss = make(name)
+    z1[0] = 0
+    value, gradient, _ = gradients(loss, z1, z2)
+    assert_allclose(value.item(), loss(*apart.chunk(2)).item())
+    assert (gradient[0] == 0).all()
+    assert (gradient[1:] != 0).any()
 
 
 @each_loss

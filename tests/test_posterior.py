@@ -174,6 +174,13 @@ def test_a_loss_without_bayesian_priors_has_similarities_only(X, loss):
         assert "'loss' is" in str(info.value.__cause__)
 
 
+def test_methods_follow_the_fit_and_not_a_later_change(X):
+    embedder = small(loss="simclr").fit(X).set_params(loss="bcl")
+    assert not hasattr(embedder, "true_negative_proba")
+    embedder.fit(X).set_params(loss="simclr")
+    assert embedder.true_negative_proba(X).shape == (100, 100)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_input(embedder, X, method):
     expected = getattr(embedder, method)(X, X[:9])

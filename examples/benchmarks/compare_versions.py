@@ -1,7 +1,7 @@
 """Speed of another version of sklearn_bcl beside this one, in one run.
 
-    git worktree add /tmp/other v0.1.0
-    python examples/benchmarks/compare_versions.py /tmp/other
+    git worktree add ../other REVISION
+    python examples/benchmarks/compare_versions.py ../other
 
 Each version has a process of its own. They take turns, so that whatever else the
 machine does hits both alike. Ratios above 1 say that this version is faster.

@@ -21,33 +21,27 @@ import torch
 import train
 from compare import results_of, row
 from datasets import load
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from sklearn_bcl import BCLEmbedder
+from sklearn_bcl.losses import ContrastiveLoss
 
 
-class OracleLoss(nn.Module):
+class OracleLoss(ContrastiveLoss):
     """NT-Xent over the true negatives, scaled to the number of unlabeled samples.
 
-    An embedder passes the labels of the batch, because `forward` has a parameter `y`.
+    An embedder passes the labels of the batch, because `forward` has an argument `y`.
     All rows must be labeled.
     """
 
-    def __init__(self, temperature: float = 0.5) -> None:
-        super().__init__()
-        self.temperature = temperature
-
     def forward(self, z1: Tensor, z2: Tensor, y: Tensor) -> Tensor:
-        z = F.normalize(torch.cat([z1, z2]), dim=1)
-        scores = z @ z.T / self.temperature
-        positive = scores.diagonal(len(z1)).repeat(2)
+        positive, unlabeled = self.similarities(z1, z2)
         labels = y.repeat(2)
         same = labels[:, None] == labels  # the anchor and its positive, too
         known = (~same).any(dim=1)  # anchors with a true negative
-        weight = (len(z) - 2) / (~same[known]).sum(dim=1)
-        negatives = scores.masked_fill(same, -torch.inf)[known].logsumexp(dim=1)
-        return F.softplus(negatives + weight.log() - positive[known]).mean()
+        weight = (len(labels) - 2) / (~same[known]).sum(dim=1)
+        negatives = unlabeled.masked_fill(same, -torch.inf)[known].logsumexp(dim=1)
+        return self.mean_over_anchors(positive[known], negatives + weight.log())
 
 
 def oracle_results(arguments: argparse.Namespace) -> dict[str, float]:

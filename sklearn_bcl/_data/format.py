@@ -143,6 +143,22 @@ class RowFormat:
             )
         return X
 
+    def check_layout(
+        self, X: Any, image_shape: Sequence[int] | None, channel_order: str
+    ) -> None:
+        """Raise if the parameters now ask for other images than these rows make."""
+        layout = _find_layout(X, image_shape, channel_order)
+        now, before = (
+            part and (part.shape, part.channels_last) for part in (layout, self.layout)
+        )
+        if now != before:
+            raise ValueError(
+                f"'image_shape' {image_shape!r} and 'channel_order' {channel_order!r} "
+                "make other images than those of the last fit, which a warm start and "
+                "partial_fit go on with. Set them back, or use fit with "
+                "warm_start=False."
+            )
+
     @property
     def n_features(self) -> int:
         """Number of values of a row."""

@@ -12,15 +12,16 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn_bcl._sklearn_compat import is_missing
 from sklearn_bcl._validation import is_labeled
 
-MOST_LABEL = 2**53  # beyond, floats are no longer exact whole numbers
 
-
-def read_labels(X: Any, y: ArrayLike | None, *, asked_by: str) -> NDArray[Any]:
+def read_labels(
+    X: Any, y: ArrayLike | None, *, asked_by: str, fixed_codes: bool = False
+) -> NDArray[Any]:
     """Return one label for each row, as numbers.
 
-    Integers stay as they are, floats are float32 unless all are whole numbers, and all
-    other labels become codes in the order of the labels. -1 means that there is no
-    label. `asked_by` says which parameter needs labels.
+    Integers stay as they are, floats become float32, and all other labels codes in the
+    order of the labels. -1 means that there is no label. `asked_by` says which
+    parameter needs labels. Where other calls have to give a label the same number
+    (`fixed_codes`), labels that are no numbers are an error.
     """
     if y is None:
         raise ValueError(
@@ -33,17 +34,24 @@ def read_labels(X: Any, y: ArrayLike | None, *, asked_by: str) -> NDArray[Any]:
             f"'y' has missing values. {asked_by} needs labels, with -1 for rows "
             "without a label."
         )
-    if labels.dtype.kind in "iu":
-        return labels.astype(np.int64)
-    if labels.dtype.kind == "f":
-        labels = labels.astype(np.float64)
-        if not (np.abs(labels) <= MOST_LABEL).all():
+    if labels.dtype.kind == "O":
+        labels = np.asarray(labels.tolist())  # nullable numbers are numbers
+    if labels.dtype.kind in "iuf":
+        is_float = labels.dtype.kind == "f"
+        most = np.finfo(np.float32).max if is_float else np.iinfo(np.int64).max
+        outside = ~((labels >= -most) & (labels <= most))
+        if outside.any():
             raise ValueError(
-                f"'y' must lie between -{MOST_LABEL:g} and {MOST_LABEL:g}. Got "
-                f"{labels[np.abs(labels).argmax()]!r}."
+                f"'y' must fit into {'float32' if is_float else 'int64'}. Got "
+                f"{labels[outside][0]!r}."
             )
-        is_whole = bool((labels == np.rint(labels)).all())
-        return labels.astype(np.int64 if is_whole else np.float32)
+        return labels.astype(np.float32 if is_float else np.int64)
+    if fixed_codes:
+        raise ValueError(
+            f"{asked_by} needs labels that are numbers in partial_fit and with "
+            "warm_start=True, as codes of others change from call to call. Got "
+            f"{labels[0]!r}: encode them, as with sklearn.preprocessing.LabelEncoder."
+        )
     known = is_labeled(labels)
     codes = np.full(len(labels), -1, dtype=np.int64)
     codes[known] = np.unique(labels[known], return_inverse=True)[1]
