@@ -9,7 +9,7 @@ and as a *probability*, by how often samples of a given P(TN) are true negatives
 Samples are those that the loss sees: two random views of the rows of a batch, after
 training (so that a network with batch normalization uses its running statistics).
 
-By default this trains on the digits, in half a minute. With ``--model`` it reads a
+By default this trains on the digits. With ``--model`` it reads a
 model that ``examples/paper/train.py`` or ``defaults.py`` has saved for Fashion-MNIST.
 """
 
@@ -43,7 +43,7 @@ if arguments.model:
     embedder = joblib.load(arguments.model)
 else:
     name, (X, y) = "digits", load_digits(return_X_y=True)
-    embedder = BCLEmbedder(random_state=0).fit(X)
+    embedder = BCLEmbedder(max_epochs=100, random_state=0).fit(X)
 augment = ImageAugmentation() if arguments.model else FeatureCorruption()
 
 
