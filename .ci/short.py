@@ -1,9 +1,11 @@
-"""Run an example with fits of two epochs: whether it runs, not what it shows."""
+"""Run examples with fits of two epochs: whether they run, not what they show."""
 
 import functools
 import runpy
 import sys
 from pathlib import Path
+
+from matplotlib import pyplot as plt
 
 from sklearn_bcl import BCLEmbedder
 
@@ -17,7 +19,9 @@ def short(self, *args, **kwargs):
 
 
 BCLEmbedder.__init__ = short
-script = sys.argv[1]
-sys.argv = sys.argv[1:]
-sys.path[0] = str(Path(script).parent)
-runpy.run_path(script, run_name="__main__")
+scripts, sys.argv, path = sys.argv[1:], sys.argv[:1], list(sys.path)
+for script in scripts:
+    print(f"\n$ {script}", flush=True)
+    sys.path[:] = [str(Path(script).parent), *path[1:]]
+    runpy.run_path(script, run_name="__main__")
+    plt.close("all")

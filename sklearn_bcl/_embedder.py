@@ -26,10 +26,9 @@ from sklearn_bcl._data.format import RowFormat
 from sklearn_bcl._data.rows import MIN_BATCH_ROWS, Rows
 from sklearn_bcl._device import resolve_device
 from sklearn_bcl._net import Augmentation, ContrastiveNet
-from sklearn_bcl._parameters import make_net, read_rows
+from sklearn_bcl._parameters import hold_out, make_net, read_rows
 from sklearn_bcl._parts import AUGMENTATIONS, ENCODERS, LOSSES, OPTIMIZERS
 from sklearn_bcl._posterior import PosteriorMixin
-from sklearn_bcl._random import isolated_rng
 from sklearn_bcl._sklearn_compat import Interval, StrOptions, fit_context
 from sklearn_bcl.losses import ContrastiveLoss
 
@@ -497,36 +496,25 @@ class BCLEmbedder(
         return hasattr(self, "_net")
 
     def _fit(self, X: Table, y: ArrayLike | None, *, incremental: bool) -> BCLEmbedder:
-        parameters = {name: getattr(self, name) for name in DEFAULTS}  # none read below
-        if incremental:
-            parameters["max_epochs"] = 1
+        # Below, nobody reads a parameter from the estimator.
+        parameters = {name: getattr(self, name) for name in DEFAULTS}
+        parameters["max_epochs"] = 1 if incremental else self.max_epochs
         before = getattr(self, "_net", None) if incremental or self.warm_start else None
-        goes_on = before is not None
-        random_state = (
-            self._random_state if goes_on else check_random_state(self.random_state)
-        )
+        row_format, random_state = None, check_random_state(self.random_state)
+        if before is not None:
+            row_format, random_state = self._format, self._random_state
         with self._unchanged_on_error(random_state):
-            rows = read_rows(
-                X,
-                y,
-                parameters,
-                self._format if goes_on else None,
-                defaults=DEFAULTS,
-                incremental=incremental,
-                owner=type(self).__name__,
-            )
-            train, held_out = rows, None
-            if parameters["early_stopping"]:
-                fraction = parameters["validation_fraction"]
-                train, held_out = rows.split(fraction, random_state)
+            owner = type(self).__name__
+            rows = read_rows(X, y, parameters, DEFAULTS, row_format, incremental, owner)
+            train, held_out = hold_out(rows, parameters, random_state)
             seed = random_state.randint(np.iinfo(np.int32).max)
-            with isolated_rng(seed, rows.device):
-                net = make_net(parameters, train, seed)
-                if before is not None:
-                    net.continue_from(before, with_optimizer=incremental)
-                net.fit_statistics(train, random_state, before if incremental else None)
+            net = make_net(parameters, train, seed)
+            net.continue_from(before, with_optimizer=incremental)
+            net.fit_statistics(
+                train, seed, random_state, before if incremental else None
+            )
             interrupted = net.fit_rows(train, seed=seed, validation_rows=held_out)
-            self._publish(net, train.format, random_state, goes_on=goes_on)
+            self._publish(net, rows.format, random_state, goes_on=before is not None)
         if interrupted:
             raise KeyboardInterrupt
         return self

@@ -228,6 +228,7 @@ class ContrastiveNet(NeuralNet):
     def fit_statistics(
         self,
         rows: Rows,
+        seed: int,
         random_state: np.random.RandomState,
         before: ContrastiveNet | None,
     ) -> None:
@@ -237,7 +238,7 @@ class ContrastiveNet(NeuralNet):
             return
         encoder_before = None if before is None else before.module_.encoder
         try:
-            with torch.no_grad():
+            with isolated_rng(seed, rows.device), torch.no_grad():
                 measure(rows, random_state, encoder_before)
         except Exception as error:
             raise ValueError(
@@ -245,8 +246,12 @@ class ContrastiveNet(NeuralNet):
                 f"fails: {error}"
             ) from error
 
-    def continue_from(self, other: ContrastiveNet, *, with_optimizer: bool) -> None:
+    def continue_from(
+        self, other: ContrastiveNet | None, *, with_optimizer: bool
+    ) -> None:
         """Take the weights and, if asked and possible, the optimizer's state."""
+        if other is None:
+            return
         try:
             self.module_.load_state_dict(other.module_.state_dict())
             if type(self.criterion_) is type(other.criterion_):

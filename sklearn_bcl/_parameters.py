@@ -43,9 +43,8 @@ def read_rows(
     X: Any,
     y: Any,
     parameters: dict[str, Any],
-    row_format: RowFormat | None,
-    *,
     defaults: dict[str, Any],
+    row_format: RowFormat | None,
     incremental: bool,
     owner: str,
 ) -> Rows:
@@ -74,6 +73,15 @@ def read_rows(
         fixed_codes=is_one_of_several and loss_reads_labels,
     )
     return Rows(X, row_format, device, labels)
+
+
+def hold_out(
+    rows: Rows, parameters: dict[str, Any], random_state: np.random.RandomState
+) -> tuple[Rows, Rows | None]:
+    """Return the rows to train on, and those to stop early by."""
+    if not parameters["early_stopping"]:
+        return rows, None
+    return rows.split(parameters["validation_fraction"], random_state)
 
 
 def refuse_idle(
@@ -158,9 +166,10 @@ def labels_asked_by(parameters: dict[str, Any]) -> dict[str, str]:
 def make_net(parameters: dict[str, Any], train: Rows, seed: int) -> ContrastiveNet:
     """Return an initialized, untrained net, its parts tried on the first rows."""
     example = train[:2]
-    loss = _make_loss(parameters, train)
-    views = make_views(parameters["augmentation"], example)
     with isolated_rng(seed, train.device):
+        loss = _make_loss(parameters, train)
+        views = make_views(parameters["augmentation"], example)
+    with isolated_rng(seed, train.device):  # whatever the trials have drawn
         encoder, size = make_encoder(
             parameters["encoder"],
             train.format.encoder_shape,

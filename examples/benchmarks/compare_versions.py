@@ -115,9 +115,10 @@ def main() -> None:
     for case in this.cases:
         ratios = []
         for repeat in range(arguments.repeats + 1):
-            ratio = other.seconds(case) / this.seconds(case)
+            order = (this, other) if repeat % 2 else (other, this)
+            seconds = {version: version.seconds(case) for version in order}
             if repeat > 0:  # the first is a warm-up
-                ratios.append(ratio)
+                ratios.append(seconds[other] / seconds[this])
         low, median, high = statistics.quantiles(ratios, n=4)
         print(f"| {case} | {median:.2f} | {low:.2f} to {high:.2f} |", flush=True)
 
