@@ -1,7 +1,11 @@
-"""Run examples with fits of two epochs: whether they run, not what they show."""
+"""Run scripts with fits of two epochs: whether they run, not what they show.
+
+Each argument is a command line without the python. One process saves their imports.
+"""
 
 import functools
 import runpy
+import shlex
 import sys
 from pathlib import Path
 
@@ -19,9 +23,10 @@ def short(self, *args, **kwargs):
 
 
 BCLEmbedder.__init__ = short
-scripts, sys.argv, path = sys.argv[1:], sys.argv[:1], list(sys.path)
-for script in scripts:
-    print(f"\n$ {script}", flush=True)
-    sys.path[:] = [str(Path(script).parent), *path[1:]]
-    runpy.run_path(script, run_name="__main__")
+commands, path = sys.argv[1:], list(sys.path)
+for command in commands:
+    print(f"\n$ {command}", flush=True)
+    sys.argv = shlex.split(command)
+    sys.path[:] = [str(Path(sys.argv[0]).parent), *path[1:]]
+    runpy.run_path(sys.argv[0], run_name="__main__")
     plt.close("all")

@@ -14,7 +14,7 @@ def test_fifty_labels_of_digits(digits):
     X_train, X_test, y_train, y_test = train_test_split(
         X, y, test_size=0.3, stratify=y, random_state=0
     )
-    embedder = BCLEmbedder(max_epochs=40, random_state=0).fit(X_train)
+    embedder = BCLEmbedder(max_epochs=20, random_state=0).fit(X_train)
     pairs = {
         "embedding": (embedder.transform(X_train), embedder.transform(X_test)),
         "raw": (X_train, X_test),
