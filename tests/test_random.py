@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from sklearn_bcl._random import isolated_rng, seed_from
@@ -25,12 +26,9 @@ def test_isolated_rng(device):
 
 def test_isolated_rng_restores_after_an_error(device):
     state = torch.get_rng_state()
-    try:
-        with isolated_rng(3, device):
-            torch.rand(3)
-            raise RuntimeError
-    except RuntimeError:
-        pass
+    with pytest.raises(RuntimeError), isolated_rng(3, device):
+        torch.rand(3)
+        raise RuntimeError
     assert torch.equal(torch.get_rng_state(), state)
 
 
