@@ -1,4 +1,4 @@
-"""Run scripts with fits of two epochs: whether they run, not what they show.
+"""Run scripts on few rows, two epochs a fit: whether they run, not what they show.
 
 Each argument is a command line without the python. One process saves their imports.
 """
@@ -10,10 +10,21 @@ import sys
 from pathlib import Path
 
 from matplotlib import pyplot as plt
+from sklearn import datasets
 
 from sklearn_bcl import BCLEmbedder
 
-full = BCLEmbedder.__init__
+N_DIGITS = 600
+full, all_digits = BCLEmbedder.__init__, datasets.load_digits
+
+
+def few_digits(**arguments):
+    data = all_digits(**arguments)
+    if isinstance(data, tuple):
+        return tuple(part[:N_DIGITS] for part in data)
+    for name in ("data", "images", "target"):
+        data[name] = data[name][:N_DIGITS]
+    return data
 
 
 @functools.wraps(full)
@@ -22,7 +33,7 @@ def short(self, *args, **kwargs):
     self.max_epochs = 2
 
 
-BCLEmbedder.__init__ = short
+BCLEmbedder.__init__, datasets.load_digits = short, few_digits
 commands, path = sys.argv[1:], list(sys.path)
 for command in commands:
     print(f"\n$ {command}", flush=True)

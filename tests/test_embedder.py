@@ -1,7 +1,4 @@
-import os
 import pickle
-import subprocess
-import sys
 
 import joblib
 import numpy as np
@@ -125,7 +122,7 @@ def test_random_state_instance_draws_anew(X):
     "params", [{}, {"n_components": 7, "hidden_layer_sizes": (33, 5)}]
 )
 def test_transform_in_chunks_is_bit_equal(digits, params):
-    X, _ = digits
+    X = digits[0][:300]
     embedder = BCLEmbedder(**params, max_epochs=1, random_state=0).fit(X)
     expected = embedder.transform(X)
     for size in (1, 7, 256):
@@ -530,9 +527,3 @@ def test_deep_copies_and_pickles_are_equal(X):
     assert_array_equal(copy.transform(X), embedder.transform(X))
     assert copy.encoder_ is copy._net.module_.encoder
     assert copy.score(X) == embedder.score(X)
-
-
-def test_import_is_silent_and_needs_no_matplotlib():
-    script = "import sys, sklearn_bcl; assert 'matplotlib' not in sys.modules"
-    environment = {**os.environ, "PYTHONWARNINGS": "error"}
-    subprocess.run([sys.executable, "-c", script], check=True, env=environment)

@@ -49,12 +49,15 @@ def test_in_processes_and_prediction_in_another_one(data, tmp_path):
     )
     joblib.dump(search.best_estimator_, tmp_path / "model.joblib")
     np.save(tmp_path / "X.npy", X)
+    # Nothing but what a server needs is imported, and no import warns.
     script = (
-        "import joblib, numpy as np\n"
+        "import joblib, numpy as np, sklearn_bcl, sys\n"
+        "assert 'matplotlib' not in sys.modules\n"
         "model = joblib.load('model.joblib')\n"
         "np.save('predictions.npy', model.predict(np.load('X.npy')))\n"
     )
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    command = [sys.executable, "-W", "error", "-c", script]
+    subprocess.run(command, cwd=tmp_path, check=True)
     predictions = np.load(tmp_path / "predictions.npy")
     assert_array_equal(predictions, search.best_estimator_.predict(X))
 

@@ -10,11 +10,11 @@ released research code compares all pairs of similarities, in a boolean array of
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import torch
@@ -64,8 +64,8 @@ def forward_and_backward(name: str, z1: Tensor, z2: Tensor) -> float:
     return loss.item()
 
 
-def peak_memory(name: str, batch_size: int, size: int) -> None:
-    """Print the growth of this process's peak resident memory, in bytes."""
+def peak_memory(name: str, batch_size: int, size: int, answer: SimpleQueue) -> None:
+    """Answer with the growth of this process's peak resident memory, in bytes."""
 
     def peak() -> int:
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -77,7 +77,19 @@ def peak_memory(name: str, batch_size: int, size: int) -> None:
     views = make_views(batch_size, size)
     before = peak()
     forward_and_backward(name, *views)
-    print(peak() - before)
+    answer.put(peak() - before)
+
+
+def memory_of(name: str, batch_size: int, size: int) -> int:
+    """Return the peak memory of a loss, measured in a process of its own."""
+    context = multiprocessing.get_context("fork")  # before torch starts threads
+    answer = context.SimpleQueue()
+    process = context.Process(target=peak_memory, args=(name, batch_size, size, answer))
+    process.start()
+    process.join()
+    if process.exitcode != 0:
+        raise RuntimeError(f"the memory of {name!r} could not be measured")
+    return answer.get()
 
 
 def measure_seconds(
@@ -92,14 +104,6 @@ def measure_seconds(
     return seconds
 
 
-def memory_of(name: str, batch_size: int, size: int) -> int:
-    """Return the peak memory of a loss, measured in a process of its own."""
-    command = [sys.executable, __file__, "--memory-of", name]
-    command += ["--batch-size", str(batch_size), "--size", str(size)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True)
-    return int(output.stdout)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
@@ -108,13 +112,9 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=256, help="rows")
     parser.add_argument("--size", type=int, default=128, help="of the projections")
     parser.add_argument("--repeats", type=int, default=15, help="of each loss")
-    parser.add_argument("--memory-of", choices=LOSSES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     batch_size, size = arguments.batch_size, arguments.size
-    if arguments.memory_of:
-        peak_memory(arguments.memory_of, batch_size, size)
-        return
-
+    memory = {name: memory_of(name, batch_size, size) for name in LOSSES}
     views = make_views(batch_size, size)
     own, expected = (
         forward_and_backward(name, *views) for name in ("sklearn_bcl", "all pairs")
@@ -131,11 +131,10 @@ def main() -> None:
     slowest = statistics.median(seconds["all pairs"])
     for name in LOSSES:
         low, median, high = statistics.quantiles(seconds[name], n=4)
-        memory = memory_of(name, batch_size, size)
         print(
             f"{name:12s} {median * 1e3:7.2f} ({low * 1e3:.2f}, {high * 1e3:.2f})"
-            f"{slowest / median:12.1f}x faster  {memory / 2**20:7.1f} MiB"
-            f" = {memory / unit:.1f} x (2B)^2 x 4 bytes"
+            f"{slowest / median:12.1f}x faster  {memory[name] / 2**20:7.1f} MiB"
+            f" = {memory[name] / unit:.1f} x (2B)^2 x 4 bytes"
         )
 
 
