@@ -108,6 +108,13 @@ class BCLEmbedder(
         :class:`torch.Generator` on its device; it returns a new tensor of the same
         shape. A pair draws the first and the second view in different ways; None in a
         pair leaves the rows as they are.
+    categorical_features : "from_dtype", array-like of {bool, int, str} or None, \
+            default="from_dtype"
+        Which columns hold categories. "from_dtype" takes the categorical, string and
+        boolean columns of a DataFrame, and none of an array. Otherwise, names or
+        indices of columns, a mask, or None for no column. A category is redrawn as one
+        in a view, and :class:`~sklearn_bcl.encoders.TableInput` makes features of it.
+        Unknown ones in `transform` count as rare ones.
     image_shape : tuple of int or None, default=None
         Shape of one image, ``(h, w)``, ``(c, h, w)`` or ``(h, w, c)``, to which flat
         rows are reshaped. None takes rows as they are: two dimensions of `X` make a
@@ -281,6 +288,7 @@ class BCLEmbedder(
         "hidden_layer_sizes": ["array-like"],
         "projection_size": [Interval(Integral, 1, None, closed="left")],
         "augmentation": [StrOptions({"auto", *AUGMENTATIONS}), callable, tuple, list],
+        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
         "image_shape": ["array-like", None],
         "channel_order": [StrOptions({"auto", "first", "last"})],
         "loss": [StrOptions(set(LOSSES)), nn.Module],
@@ -316,6 +324,7 @@ class BCLEmbedder(
         hidden_layer_sizes: Sequence[int] = (512, 512),
         projection_size: int = 128,
         augmentation: Augmentations = "auto",
+        categorical_features: Any = "from_dtype",
         image_shape: Sequence[int] | None = None,
         channel_order: Literal["auto", "first", "last"] = "auto",
         loss: str | nn.Module = "bcl",
@@ -344,6 +353,7 @@ class BCLEmbedder(
         self.hidden_layer_sizes = hidden_layer_sizes
         self.projection_size = projection_size
         self.augmentation = augmentation
+        self.categorical_features = categorical_features
         self.image_shape = image_shape
         self.channel_order = channel_order
         self.loss = loss
@@ -591,6 +601,7 @@ class BCLEmbedder(
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -216,7 +217,8 @@ class ContrastiveNet(NeuralNet):
         self._set_training(False)
         parts = []
         with torch.no_grad():
-            most = TRANSFORM_BATCH_VALUES // rows[:1].numel() // ROW_MULTIPLE
+            n_values = math.prod(rows.format.encoder_shape)
+            most = TRANSFORM_BATCH_VALUES // n_values // ROW_MULTIPLE
             size = min(TRANSFORM_BATCH_ROWS, max(1, most) * ROW_MULTIPLE)
             for start in range(0, len(rows), size):
                 batch = rows[start : start + size]
@@ -275,6 +277,9 @@ class ContrastiveNet(NeuralNet):
         if torch.device(self.device) != device:
             self.module_.to(device)
             self.criterion_.to(device)
+            for view in self.augmentation:
+                if isinstance(view, nn.Module):
+                    view.to(device)
             # Loading moves an optimizer's state to where its parameters are now.
             self.optimizer_.load_state_dict(self.optimizer_.state_dict())
             self.device = str(device)

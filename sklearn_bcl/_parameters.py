@@ -56,9 +56,18 @@ def read_rows(
     device = resolve_device(parameters["device"])
     is_one_of_several = incremental or row_format is not None
     layout = {name: parameters[name] for name in ("image_shape", "channel_order")}
+    categorical_features = parameters["categorical_features"]
     if row_format is None:
-        row_format, X = RowFormat.of(X, min_rows=MIN_BATCH_ROWS, owner=owner, **layout)
+        row_format, X = RowFormat.of(
+            X,
+            **layout,
+            categorical_features=categorical_features,
+            fills_gaps=resolve_encoder(parameters["encoder"], False) == "mlp",
+            min_rows=MIN_BATCH_ROWS,
+            owner=owner,
+        )
     else:
+        row_format.check_columns(categorical_features)
         X = row_format.read(X, min_rows=MIN_BATCH_ROWS)
         row_format.check_layout(X, **layout)
     refuse_idle(parameters, defaults, row_format)
@@ -115,8 +124,10 @@ def _idle(
         yield "n_components", f"'encoder' {encoder!r} has an output of its own size"
     if layout is None:
         yield "channel_order", "the rows are those of a table"
-    elif len(layout.shape) == 2:
-        yield "channel_order", f"images of shape {layout.shape} have one channel"
+    else:
+        yield "categorical_features", "the rows are images"
+        if len(layout.shape) == 2:
+            yield "channel_order", f"images of shape {layout.shape} have one channel"
     yield from _idle_in_loss(parameters)
     optimizer = parameters["optimizer"]
     if parameters["weight_decay"] != 0 and not takes_weight_decay(optimizer):
@@ -168,14 +179,15 @@ def make_net(parameters: dict[str, Any], train: Rows, seed: int) -> ContrastiveN
     example = train[:2]
     with isolated_rng(seed, train.device):
         loss = _make_loss(parameters, train)
-        views = make_views(parameters["augmentation"], example)
+        views = make_views(parameters["augmentation"], train.format, example)
     with isolated_rng(seed, train.device):  # whatever the trials have drawn
         encoder, size = make_encoder(
             parameters["encoder"],
-            train.format.encoder_shape,
+            train.format,
             example,
             n_components=parameters["n_components"],
             hidden_layer_sizes=parameters["hidden_layer_sizes"],
+            allow_nan=train.has_gaps,
         )
         module = ProjectedEncoder(encoder, size, parameters["projection_size"])
     callbacks = make_callbacks(

@@ -18,6 +18,7 @@ import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
+from sklearn_bcl._data.format import RowFormat
 from sklearn_bcl._net import Augmentation, ViewPair, labels_argument
 from sklearn_bcl._random import isolated_rng
 from sklearn_bcl.augmentations import (
@@ -25,8 +26,15 @@ from sklearn_bcl.augmentations import (
     FeatureMasking,
     GaussianNoise,
     ImageAugmentation,
+    OfColumns,
 )
-from sklearn_bcl.encoders import ConvNetEncoder, MLPEncoder, resnet_encoder
+from sklearn_bcl.encoders import (
+    ConvNetEncoder,
+    MLPEncoder,
+    TableEncoder,
+    TableInput,
+    resnet_encoder,
+)
 from sklearn_bcl.losses import (
     BCLLoss,
     ContrastiveLoss,
@@ -101,13 +109,17 @@ def identity_view(x: Tensor, generator: torch.Generator) -> Tensor:
     return x
 
 
-def make_views(augmentation: Any, example: Tensor) -> ViewPair:
+def make_views(augmentation: Any, row_format: RowFormat, example: Tensor) -> ViewPair:
     """Return how the first and the second view are drawn.
 
     `augmentation` is one for both, or a pair, in which None leaves rows as they are.
     """
+    columns = row_format.columns
+    categorical = None
+    if columns is not None and not columns.is_plain:
+        categorical = torch.from_numpy(columns.is_categorical).to(example.device)
     if not isinstance(augmentation, tuple | list):
-        both = _make_augmentation(augmentation, example)
+        both = _make_augmentation(augmentation, example, categorical)
         return both, both
     if len(augmentation) != 2:
         raise ValueError(
@@ -115,7 +127,9 @@ def make_views(augmentation: Any, example: Tensor) -> ViewPair:
             f"view). Got {len(augmentation)} of them."
         )
     first, second = (
-        identity_view if part is None else _make_augmentation(part, example)
+        identity_view
+        if part is None
+        else _make_augmentation(part, example, categorical)
         for part in augmentation
     )
     if first is second is identity_view:
@@ -126,8 +140,13 @@ def make_views(augmentation: Any, example: Tensor) -> ViewPair:
     return first, second
 
 
-def _make_augmentation(augmentation: Any, example: Tensor) -> Augmentation:
-    """Return a new augmentation, or a copy of the user's, tried on two rows."""
+def _make_augmentation(
+    augmentation: Any, example: Tensor, categorical: Tensor | None
+) -> Augmentation:
+    """Return a new augmentation, or a copy of the user's, tried on two rows.
+
+    `categorical` says which columns hold categories, to an augmentation that asks.
+    """
     if augmentation == "auto":
         augmentation = "images" if example.ndim == 4 else "corruption"
     if isinstance(augmentation, str) and augmentation not in AUGMENTATIONS:
@@ -140,6 +159,8 @@ def _make_augmentation(augmentation: Any, example: Tensor) -> Augmentation:
         if isinstance(augmentation, str)
         else clone(augmentation, safe=False)
     )
+    if categorical is not None and OfColumns.applies_to(copied):
+        copied = OfColumns(copied, categorical)
     generator = torch.Generator(example.device).manual_seed(0)
     try:
         with isolated_rng(0, example.device):
@@ -165,17 +186,18 @@ def _make_augmentation(augmentation: Any, example: Tensor) -> Augmentation:
 
 def make_encoder(
     encoder: str | nn.Module | Callable[[], nn.Module],
-    shape: tuple[int, ...],
+    row_format: RowFormat,
     example: Tensor,
     *,
     n_components: int | Literal["auto"],
     hidden_layer_sizes: Sequence[int],
+    allow_nan: bool = False,
 ) -> tuple[nn.Module, int]:
     """Return a new encoder, or a copy of the user's, and the size of its output.
 
-    `shape` is that of a row, ``(n_features,)`` or ``(c, h, w)``.
+    `allow_nan` says whether values are missing in the training rows.
     """
-    is_image = len(shape) == 3
+    shape, is_image = row_format.encoder_shape, row_format.layout is not None
     encoder = resolve_encoder(encoder, is_image)
     if isinstance(encoder, str) and encoder != "mlp" and not is_image:
         raise ValueError(
@@ -187,6 +209,9 @@ def make_encoder(
         n_components = 2048 if encoder == "convnet" else 256
     if encoder == "convnet":
         return ConvNetEncoder(shape, n_components), n_components
+    columns, table_input = row_format.columns, None
+    if columns is not None and not columns.is_plain:
+        table_input = TableInput(columns, fill=encoder != "mlp").to(example.device)
     if encoder == "mlp":
         sizes = list(hidden_layer_sizes)
         if not all(isinstance(size, Integral) and size > 0 for size in sizes):
@@ -194,8 +219,16 @@ def make_encoder(
                 "'hidden_layer_sizes' must be a sequence of positive integers, such "
                 f"as (512,). Got {hidden_layer_sizes!r}."
             )
-        return MLPEncoder(int(np.prod(shape)), n_components, sizes), n_components
-    return _try_encoder(encoder, shape[0], example)
+        n_features = int(np.prod(shape))
+        module: nn.Module = MLPEncoder(n_features, n_components, sizes, allow_nan)
+        size = n_components
+    else:
+        if table_input is not None:
+            example = table_input(example).detach()
+        module, size = _try_encoder(encoder, shape[0], example)
+    if table_input is not None:
+        module = TableEncoder(table_input, module)
+    return module, size
 
 
 def resolve_encoder(encoder: Any, is_image: bool) -> Any:

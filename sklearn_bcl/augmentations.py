@@ -1,20 +1,29 @@
 """Random views of tables and images, a batch at a time on the batch's device.
 
-An augmentation is any picklable callable ``f(x, generator) -> x'``: ``x`` is a float
-tensor of shape ``(n_rows, n_features)`` in the units of the data, or of images of shape
-``(n, channels, height, width)``, ``generator`` a :class:`torch.Generator` on the device
-of ``x``, and the result a new tensor of the same shape. Those here take a feature's
-distribution and the range of pixels from the batch itself, whose rows are a random
-draw of the training rows, so they keep no state and no data.
+An augmentation is any picklable callable ``f(x, generator) -> x'``:
+
+- ``x`` is a float tensor of shape ``(n_rows, n_features)`` in the units of the data, or
+  of images of shape ``(n, channels, height, width)``. A category is its code, a whole
+  number from 0 on, and NaN is a missing value.
+- ``generator`` is a :class:`torch.Generator` on the device of ``x``.
+- The result is a new tensor of the same shape.
+
+A callable that also has an argument ``categorical`` is given which columns hold
+categories: a boolean tensor of shape ``(n_features,)``, if the table has categories or
+missing values.
+
+Those here take a feature's distribution and the range of pixels from the batch itself,
+whose rows are a random draw of the training rows, so they keep no state and no data.
 """
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
 from sklearn.base import BaseEstimator
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from sklearn_bcl._random import isolated_rng, seed_from
 from sklearn_bcl._validation import check_interval
@@ -31,12 +40,43 @@ def _random_mask(x: Tensor, rate: float, generator: Generator) -> Tensor:
     return torch.rand(x.shape, generator=generator, device=x.device) < rate
 
 
+class OfColumns(nn.Module):
+    """An augmentation that is told which columns hold categories.
+
+    Parameters
+    ----------
+    augmentation : callable
+        ``f(x, generator, categorical) -> x'``.
+    categorical : Tensor of bool, shape (n_features,)
+    """
+
+    categorical: Tensor
+
+    def __init__(self, augmentation: Any, categorical: Tensor) -> None:
+        super().__init__()
+        self.augmentation = augmentation
+        self.register_buffer("categorical", categorical)
+
+    @staticmethod
+    def applies_to(augmentation: Any) -> bool:
+        """Return whether an augmentation has an argument ``categorical``."""
+        try:
+            return "categorical" in inspect.signature(augmentation).parameters
+        except (TypeError, ValueError):  # some callables have no signature
+            return False
+
+    def forward(self, x: Tensor, generator: Generator) -> Tensor:
+        view: Tensor = self.augmentation(x, generator, categorical=self.categorical)
+        return view
+
+
 class FeatureCorruption(BaseEstimator):
     """Redraw random features from their empirical marginals (SCARF).
 
     Each value of each row is replaced, with probability `rate`, by the value that
     the same feature has in another, randomly drawn row of the batch. Values stay
-    realistic for every kind of feature: integer codes, one-hot columns, heavy tails.
+    realistic for every kind of feature: categories, integers, heavy tails. A missing
+    value is redrawn like any other, and a redrawn value may be missing.
 
     Parameters
     ----------
@@ -72,6 +112,9 @@ class FeatureCorruption(BaseEstimator):
 class FeatureMasking(BaseEstimator):
     """Replace random features by their mean over the batch.
 
+    A category is replaced by the most frequent one of the batch. Means are over the
+    values that are not missing.
+
     Parameters
     ----------
     rate : float in [0, 1], default=0.3
@@ -90,14 +133,24 @@ class FeatureMasking(BaseEstimator):
     def __init__(self, rate: float = 0.3) -> None:
         self.rate = rate
 
-    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+    def __call__(
+        self, x: Tensor, generator: Generator, categorical: Tensor | None = None
+    ) -> Tensor:
         """Return a masked copy of ``x``, shape ``(n_rows, n_features)``."""
         check_interval("rate", self.rate, 0, 1)
-        return torch.where(_random_mask(x, self.rate, generator), x.mean(dim=0), x)
+        if categorical is None:
+            center = x.mean(dim=0)
+        else:
+            codes = torch.where(x.isnan(), -1, x).mode(dim=0).values
+            codes = torch.where(codes < 0, torch.nan, codes)
+            center = torch.where(categorical, codes, x.nanmean(dim=0))
+        return torch.where(_random_mask(x, self.rate, generator), center, x)
 
 
 class GaussianNoise(BaseEstimator):
     """Add Gaussian noise in proportion to each feature's spread in the batch.
+
+    Categories and missing values stay as they are.
 
     Parameters
     ----------
@@ -116,13 +169,20 @@ class GaussianNoise(BaseEstimator):
     def __init__(self, scale: float = 0.3) -> None:
         self.scale = scale
 
-    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+    def __call__(
+        self, x: Tensor, generator: Generator, categorical: Tensor | None = None
+    ) -> Tensor:
         """Return a noisy copy of ``x``, shape ``(n_rows, n_features)``."""
         check_interval("scale", self.scale, 0, None, closed="left")
         noise = torch.randn(
             x.shape, generator=generator, device=x.device, dtype=x.dtype
         )
-        return x + self.scale * x.std(dim=0, correction=0) * noise
+        if categorical is None:
+            spread = x.std(dim=0, correction=0)
+        else:
+            spread = (x - x.nanmean(dim=0)).square().nanmean(dim=0).sqrt()
+            spread = torch.where(categorical, 0, spread)
+        return x + self.scale * spread * noise
 
 
 class ImageAugmentation(BaseEstimator):

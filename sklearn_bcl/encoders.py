@@ -1,7 +1,8 @@
 """Encoders for tables and images, and the head that only training uses.
 
-Any other ``nn.Module`` from rows to vectors is an encoder, too. It may have two more
-methods:
+Any other ``nn.Module`` from rows to vectors is an encoder, too. Of a table with
+categories or missing values, it gets what :class:`TableInput` makes of the rows. It may
+have two more methods:
 
 - ``fit_statistics(rows, random_state, before)`` is called before each training.
   ``rows`` has a length, and ``rows[indices]`` is a float32 tensor of training rows, as
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sklearn_bcl._data.columns import EMBEDDING_SIZE, Columns
 from sklearn_bcl._data.scaling import FeatureScales, ReadableRows
 
 __all__ = [
@@ -30,6 +33,8 @@ __all__ = [
     "MLPEncoder",
     "ProjectedEncoder",
     "RobustScale",
+    "TableEncoder",
+    "TableInput",
     "resnet_encoder",
 ]
 
@@ -49,12 +54,15 @@ class RobustScale(nn.Module):
     A feature ``z = (x - center) / scale`` becomes ``z / sqrt(1 + (z / 3)^2)``: small
     values stay as they are and large ones stay below 3, so that outliers and heavy
     tails do no harm. The constants are buffers: they travel with the weights and take
-    no gradient.
+    no gradient. A missing value, NaN, becomes 0, as if it were the center.
 
     Parameters
     ----------
     n_features : int
         Number of features.
+    allow_nan : bool, default=False
+        Whether values may be missing in training. If not, NaN stays NaN there, so that
+        a faulty augmentation is found.
 
     References
     ----------
@@ -74,8 +82,9 @@ class RobustScale(nn.Module):
     center: Tensor
     scale: Tensor
 
-    def __init__(self, n_features: int) -> None:
+    def __init__(self, n_features: int, allow_nan: bool = False) -> None:
         super().__init__()
+        self.allow_nan = allow_nan
         self.register_buffer("center", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(n_features))
 
@@ -89,6 +98,8 @@ class RobustScale(nn.Module):
         """Return scaled features, of the shape of ``x``, between -3 and 3."""
         z = (x - self.center) / self.scale
         z = z.clamp(-FAR, FAR)  # where a square is still finite
+        if self.allow_nan or not self.training:
+            z = z.nan_to_num(nan=0.0)
         return z / torch.sqrt(1 + (z / CLIP) ** 2)
 
 
@@ -126,6 +137,8 @@ class MLPEncoder(nn.Module):
     hidden_layer_sizes : sequence of int, default=(512, 512)
         Sizes of the hidden layers, each of which ends in a ReLU. Without any, the
         linear map is all there is.
+    allow_nan : bool, default=False
+        Whether values may be missing in training (:class:`RobustScale`).
 
     References
     ----------
@@ -146,9 +159,10 @@ class MLPEncoder(nn.Module):
         n_features: int,
         n_components: int,
         hidden_layer_sizes: Sequence[int] = (512, 512),
+        allow_nan: bool = False,
     ) -> None:
         super().__init__()
-        self.scale = RobustScale(n_features)
+        self.scale = RobustScale(n_features, allow_nan)
         self.linear = _RowwiseLinear(n_features, n_components)
         self.deep: nn.Sequential | None = None
         if len(hidden_layer_sizes) > 0:
@@ -195,6 +209,159 @@ class MLPEncoder(nn.Module):
         if self.deep is not None:
             embedding = embedding + self.deep(x)
         return F.leaky_relu(embedding, NEGATIVE_SLOPE)
+
+
+class TableInput(nn.Module):
+    """First layer of the encoder of a table with categories or missing values.
+
+    It maps rows to features that are numbers: the columns of numbers as they are, a
+    one-hot feature for each category, and an indicator for each column with missing
+    values. Columns of more than 32 categories have an embedding of 16 features, which
+    is trained. Categories that are rare in fit, in fewer than 5 rows and 1 % of the
+    rows, share one place with unknown categories. Without rare ones in fit, an unknown
+    category is none of the one-hot features.
+
+    Parameters
+    ----------
+    columns : sklearn_bcl._data.columns.Columns
+        The columns of the training rows.
+    fill : bool, default=True
+        Whether missing numbers become the median of their column. If not, they stay
+        NaN, for a layer that knows what to do with them.
+
+    References
+    ----------
+    Embeddings of categories: Guo, Berkhahn (2016). Entity Embeddings of Categorical
+    Variables. arXiv:1604.06737.
+    """
+
+    numbers: Tensor
+    center: Tensor
+    sources: Tensor
+    codes: Tensor
+    indicated: Tensor
+    embedded: Tensor
+    offsets: Tensor
+    gaps: Tensor
+
+    def __init__(self, columns: Columns, fill: bool = True) -> None:
+        super().__init__()
+        self.fill = fill
+        self.statistics: FeatureScales | None = None
+        one_hot = columns.one_hot
+        indices = {
+            "numbers": columns.numbers,
+            "sources": [column for column, _ in one_hot],
+            "indicated": columns.indicated,
+            "embedded": columns.embedded,
+        }
+        for name, values in indices.items():
+            self.register_buffer(name, torch.tensor(values, dtype=torch.long))
+        codes = torch.tensor([float(code) for _, code in one_hot])
+        self.register_buffer("codes", codes)
+        self.register_buffer("center", torch.zeros(len(columns.numbers)))
+        # Of an embedded column: its codes, that of the rare and unknown, that of a gap.
+        sizes = [len(columns.categories[j].codes) + 2 for j in columns.embedded]
+        ends = torch.tensor(sizes, dtype=torch.long).cumsum(0)
+        self.register_buffer("gaps", ends - 1)
+        self.register_buffer("offsets", ends - torch.tensor(sizes, dtype=torch.long))
+        self.embedding: nn.Embedding | None = None
+        if sizes:
+            self.embedding = nn.Embedding(sum(sizes), EMBEDDING_SIZE)
+            with torch.no_grad():
+                self.embedding.weight[torch.cat([ends - 1, ends - 2])] = 0.0
+
+    def fit_statistics(
+        self,
+        rows: ReadableRows,
+        random_state: np.random.RandomState,
+        before: TableInput | None = None,
+    ) -> None:
+        """Measure the medians that missing numbers become."""
+        if not self.fill or not len(self.numbers):
+            return
+        statistics = FeatureScales.of(
+            EncodedRows(rows, lambda x: x[:, self.numbers]), random_state
+        )
+        if before is not None and before.statistics is not None:
+            statistics = before.statistics + statistics
+        self.statistics = statistics
+        self.center.copy_(torch.as_tensor(statistics.center))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows ``(n_rows, n_columns)`` to ``(n_rows, n_encoded)``."""
+        numbers = x[:, self.numbers]
+        if self.fill:
+            numbers = torch.where(numbers.isnan(), self.center, numbers)
+        parts = [
+            numbers,
+            (x[:, self.sources] == self.codes).to(x.dtype),
+            x[:, self.indicated].isnan().to(x.dtype),
+        ]
+        if self.embedding is not None:
+            codes = x[:, self.embedded]
+            places = codes.nan_to_num().long() + self.offsets
+            places = torch.where(codes.isnan(), self.gaps, places)
+            parts.append(self.embedding(places).flatten(1))
+        return torch.cat(parts, dim=1)
+
+
+class EncodedRows:
+    """Rows after a function, read by indices as the rows are."""
+
+    def __init__(
+        self, rows: ReadableRows, function: Callable[[Tensor], Tensor]
+    ) -> None:
+        self.rows = rows
+        self.function = function
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, positions: Any) -> Tensor:
+        return self.function(self.rows[positions])
+
+
+class TableEncoder(nn.Module):
+    """An encoder of numbers behind the layer that makes numbers of a table's columns.
+
+    Parameters
+    ----------
+    table_input : TableInput
+    encoder : torch.nn.Module
+        From ``(n_rows, n_encoded)`` to ``(n_rows, size)``.
+    """
+
+    def __init__(self, table_input: TableInput, encoder: nn.Module) -> None:
+        super().__init__()
+        self.input = table_input
+        self.encoder = encoder
+
+    def fit_statistics(
+        self,
+        rows: ReadableRows,
+        random_state: np.random.RandomState,
+        before: nn.Module | None = None,
+    ) -> None:
+        """Let the first layer and the encoder measure rows."""
+        input_before, encoder_before = None, None
+        if isinstance(before, TableEncoder):
+            input_before, encoder_before = before.input, before.encoder
+        self.input.fit_statistics(rows, random_state, input_before)
+        measure = getattr(self.encoder, "fit_statistics", None)
+        if measure is not None:
+            measure(EncodedRows(rows, self.input), random_state, encoder_before)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows ``(n_rows, n_columns)`` to embeddings."""
+        embedding: Tensor = self.encoder(self.input(x))
+        return embedding
+
+    def head_input(self, x: Tensor) -> Tensor:
+        """Return what the encoder gives to the projection head."""
+        read = getattr(self.encoder, "head_input", self.encoder)
+        head_input: Tensor = read(self.input(x))
+        return head_input
 
 
 class ConvNetEncoder(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -10,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.utils.validation import check_array
 from torch import Tensor
 
+from sklearn_bcl._data.columns import Columns, choose_columns, name_some
+from sklearn_bcl._data.frames import is_frame
 from sklearn_bcl._sklearn_compat import check_feature_names, get_feature_names
 
 IMAGE_DTYPES = (np.float32, np.uint8)  # kept; others become float32
@@ -89,15 +93,21 @@ class RowFormat:
         Shape of one row as it is given.
     layout : ImageLayout or None
         How rows become images; None if they are rows of a table.
+    columns : Columns or None
+        What the columns of a table are; None if rows are images.
     feature_names : tuple of str or None
         Names of the columns, if all are strings.
+    fills_gaps : bool
+        Whether values may be missing in columns that were complete in fit.
     owner : str
         Class of the estimator, for messages.
     """
 
     row_shape: tuple[int, ...]
     layout: ImageLayout | None = None
+    columns: Columns | None = None
     feature_names: tuple[str, ...] | None = None
+    fills_gaps: bool = True
     owner: str = "BCLEmbedder"
 
     @classmethod
@@ -107,30 +117,71 @@ class RowFormat:
         *,
         image_shape: Sequence[int] | None = None,
         channel_order: str = "auto",
+        categorical_features: Any = "from_dtype",
+        fills_gaps: bool = True,
         min_rows: int = 1,
         owner: str = "BCLEmbedder",
     ) -> tuple[RowFormat, Any]:
         """Return the format of some rows, and the rows as an array.
 
-        The array is as that of :meth:`read`.
+        The array is as that of :meth:`read`. `fills_gaps` says whether the encoder
+        takes NaN.
         """
-        names = get_feature_names(X)
+        names, columns = get_feature_names(X), None
+        if image_shape is None and _is_table(X):
+            needs_columns = not isinstance(categorical_features, str | None)
+            X = _as_table(X, owner, needs_columns)
+            columns, X = Columns.of(X, categorical_features, names)
         X = _as_array(X, image_shape is not None, min_rows, owner)
         layout = _find_layout(X, image_shape, channel_order)
         is_named = names is not None and X.ndim == 2
-        return cls(X.shape[1:], layout, tuple(names) if is_named else None, owner), X
+        row_format = cls(
+            X.shape[1:],
+            layout,
+            columns,
+            tuple(names) if is_named else None,
+            fills_gaps or (columns is not None and not columns.is_plain),
+            owner,
+        )
+        return row_format, X
 
     def read(self, X: Any, *, min_rows: int = 1) -> Any:
         """Return rows of this format as an array: float32, or uint8 for images.
 
-        Sparse rows become a CSR matrix. Rows of another shape, or with other names,
-        are an error.
+        Categories are codes, and missing values NaN. Sparse rows become a CSR matrix.
+        Rows of another shape, or with other names, are an error.
         """
+        names = self.feature_names
         if len(self.row_shape) == 1:
-            names = self.feature_names
-            check_feature_names(X, names and np.array(names, dtype=object), self.owner)
+            self._check_names(X)
+        if self.columns is not None and _is_table(X):
+            X = _as_table(X, self.owner, bool(self.columns.categories))
+            self._check_shape(X.shape[1:])
+            X = self.columns.read(X, names)
         X = _as_array(X, self.layout is not None, min_rows, self.owner)
-        shape = X.shape[1:]
+        self._check_shape(X.shape[1:])
+        if self.columns is not None:
+            self._allow_or_refuse(self.columns.new_gaps(X))
+        return X
+
+    def _check_names(self, X: Any) -> None:
+        names = self.feature_names
+        try:
+            check_feature_names(X, names and np.array(names, dtype=object), self.owner)
+        except ValueError as error:
+            given = get_feature_names(X)
+            assert names is not None
+            if sorted(given) != sorted(names):
+                raise
+            now, before = next(
+                (a, b) for a, b in zip(given, names, strict=True) if a != b
+            )
+            raise ValueError(
+                f"{error}Column {now!r} is where column {before!r} was. Order them: "
+                "X[embedder.feature_names_in_]."
+            ) from error
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
         if shape != self.row_shape and len(shape) == len(self.row_shape) == 1:
             raise ValueError(
                 f"X has {shape[0]} features, but {self.owner} is expecting "
@@ -141,7 +192,37 @@ class RowFormat:
                 f"X has rows of shape {shape}, but {self.owner} was fitted on rows of "
                 f"shape {self.row_shape}."
             )
-        return X
+
+    def _allow_or_refuse(self, new_gaps: list[str]) -> None:
+        """Say that values are missing where none were in fit."""
+        if not new_gaps:
+            return
+        message = f"{name_some(new_gaps)}: values are missing, but none were in fit. "
+        if not self.fills_gaps:
+            raise ValueError(
+                f"{message}Fill them: the 'encoder' gets the rows as they are."
+            )
+        warnings.warn(
+            f"{message}They count as the median of the column, or as an unknown "
+            "category.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+    def check_columns(self, categorical_features: Any) -> None:
+        """Raise if the parameter now asks for other categories than these rows have."""
+        if self.columns is None:
+            return
+        chosen = choose_columns(
+            categorical_features, self.columns.labels, self.feature_names
+        )
+        before = self.columns.is_categorical
+        if chosen is not None and (chosen != before)[~self.columns.is_empty].any():
+            raise ValueError(
+                f"'categorical_features' {categorical_features!r} are other columns "
+                "than those of the last fit, which a warm start and partial_fit go on "
+                "with. Set it back, or use fit with warm_start=False."
+            )
 
     def check_layout(
         self, X: Any, image_shape: Sequence[int] | None, channel_order: str
@@ -167,17 +248,39 @@ class RowFormat:
     @property
     def encoder_shape(self) -> tuple[int, ...]:
         """Shape of a row as encoders see it: ``(n_features,)`` or ``(c, h, w)``."""
-        return (
-            self.row_shape if self.layout is None else self.layout.channels_first_shape
-        )
+        if self.layout is not None:
+            return self.layout.channels_first_shape
+        if self.columns is not None and not self.columns.is_plain:
+            return (self.columns.n_encoded,)
+        return self.row_shape
 
     def decode(self, batch: Tensor) -> Tensor:
-        """Return a batch as encoders see it: float32 rows, or images."""
+        """Return a batch as views see it: float32 rows, or images."""
         return batch.to(torch.float32) if self.layout is None else self.layout(batch)
 
 
+def _is_table(X: Any) -> bool:
+    """Return whether rows have one axis, unless they cannot be told from images."""
+    n_dimensions: int = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
+    return is_frame(X) or n_dimensions == 2
+
+
+def _as_table(X: Any, owner: str, needs_columns: bool) -> Any:
+    """Return a DataFrame as it is, and other rows of a table as a matrix.
+
+    It holds float32. Where columns of categories are to be read from it, an array holds
+    what it does.
+    """
+    if is_frame(X):
+        return X
+    if not needs_columns or sparse.issparse(X):
+        return _as_array(X, False, 0, owner)
+    array = X.detach().cpu().numpy() if isinstance(X, Tensor) else np.asarray(X)
+    return array if array.dtype.kind in "fiub" else np.asarray(X, dtype=object)
+
+
 def _as_array(X: Any, flat_images: bool, min_rows: int, owner: str) -> Any:
-    """Return valid rows: float32, or images that stay uint8."""
+    """Return valid rows: float32, NaN included, or images that stay uint8."""
     if isinstance(X, Tensor):
         X = X.detach().cpu()
         X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
@@ -189,9 +292,18 @@ def _as_array(X: Any, flat_images: bool, min_rows: int, owner: str) -> Any:
         checks |= {"dtype": IMAGE_DTYPES}
     else:
         checks |= {"dtype": np.float32, "accept_sparse": "csr"}
+        checks |= {"ensure_all_finite": "allow-nan"}
     # What float32 cannot hold is an error below.
     with np.errstate(over="ignore", invalid="ignore"):
-        return check_array(X, estimator=owner, input_name="X", **checks)
+        try:
+            return check_array(X, estimator=owner, input_name="X", **checks)
+        except ValueError as error:
+            if "could not convert" not in str(error):
+                raise
+            raise ValueError(
+                f"{error}. Arrays hold numbers. For columns of categories, give a "
+                "DataFrame, or their indices in 'categorical_features'."
+            ) from error
 
 
 def _find_layout(

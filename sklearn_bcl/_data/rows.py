@@ -86,6 +86,15 @@ class Rows(Dataset[Tensor]):
         labels: NDArray[Any] = self.y[self.indices].cpu().numpy()
         return labels
 
+    @property
+    def has_gaps(self) -> bool:
+        """Whether values of a table are missing."""
+        if self.format.layout is not None:
+            return False
+        if isinstance(self.data, Tensor):
+            return bool(self.data.isnan().any())
+        return bool(np.isnan(self.data.data).any())
+
     def __len__(self) -> int:
         return len(self.indices)
 

@@ -29,8 +29,8 @@ class FeatureScales:
 
     The spread is that of a normal distribution with the same interquartile range, or
     the standard deviation where more than half of the values are equal (one-hot
-    columns, rare counts), or 1 where all are. Calls are averaged, each with as much
-    weight as it has rows, so that no rows need be kept.
+    columns, rare counts), or 1 where all are. Missing values, NaN, do not count. Calls
+    are averaged, each with as much weight as it has rows, so that no rows need be kept.
 
     Parameters
     ----------
@@ -57,12 +57,14 @@ class FeatureScales:
         if n_rows > most:
             chosen = random_state.choice(n_rows, most, replace=False)
         values = rows[chosen].flatten(1).cpu().numpy()
-        low, center, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
-        scale = (high.astype(np.float64) - low) / NORMAL_QUARTILES
-        scale = np.where(scale > 0, scale, values.std(axis=0, dtype=np.float64))
-        varies = values.min(axis=0) < values.max(axis=0)
+        center, scale, varies = _measure(values)
+        for j in np.flatnonzero(np.isnan(center)):
+            present = values[~np.isnan(values[:, j]), j]
+            if not len(present):  # in these rows
+                present = np.zeros(1, dtype=values.dtype)
+            center[j], scale[j], varies[j] = _measure(present)
         scale = np.where(varies, scale, 1.0)
-        return cls(center.astype(np.float64), scale, n_rows, varies * n_rows)
+        return cls(center, scale, n_rows, varies * n_rows)
 
     def __add__(self, other: FeatureScales) -> FeatureScales:
         n_rows = self.n_rows + other.n_rows
@@ -71,3 +73,12 @@ class FeatureScales:
         total = self.n_varied * self.scale + other.n_varied * other.scale
         scale = np.where(n_varied > 0, total / np.maximum(n_varied, 1), 1.0)
         return FeatureScales(center, scale, n_rows, n_varied)
+
+
+def _measure(values: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+    """Return median, spread and whether values differ, along the first axis."""
+    low, center, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
+    scale = (high.astype(np.float64) - low) / NORMAL_QUARTILES
+    scale = np.where(scale > 0, scale, values.std(axis=0, dtype=np.float64))
+    varies = values.min(axis=0) < values.max(axis=0)
+    return center.astype(np.float64), scale, varies
