@@ -85,7 +85,9 @@ class BCLEmbedder(
           images. They have 512 and 2048 components.
         - A module is copied, and may be pretrained. A class or a function without
           arguments makes a new one. It maps float32 rows ``(n, n_features)``, as they
-          are given, or images ``(n, channels, height, width)`` to ``(n, size)``.
+          are given, or images ``(n, channels, height, width)`` to ``(n, size)``. Of a
+          table with categories or missing values, it gets the features of
+          :class:`~sklearn_bcl.encoders.TableInput`.
     hidden_layer_sizes : array-like of int, default=(512, 512)
         Sizes of the hidden layers of the "mlp" encoder. An empty tuple leaves its
         linear map alone.
@@ -104,9 +106,9 @@ class BCLEmbedder(
         :class:`~sklearn_bcl.augmentations.ImageAugmentation` (extra ``vision``) with
         their default strength, or an instance with another one. "auto" is "corruption"
         for tables and "images" for images. Your own is picklable and called as
-        ``f(x, generator)``, with a float32 tensor of rows and a
-        :class:`torch.Generator` on its device; it returns a new tensor of the same
-        shape. A pair draws the first and the second view in different ways; None in a
+        ``f(x, generator)``, with a float32 tensor of rows (categories are codes,
+        missing values NaN) and a :class:`torch.Generator` on its device; it returns a
+        new tensor of the same shape. A pair draws the first and the second view in different ways; None in a
         pair leaves the rows as they are.
     categorical_features : "from_dtype", array-like of {bool, int, str} or None, \
             default="from_dtype"
@@ -211,7 +213,8 @@ class BCLEmbedder(
     ----------
     encoder_ : torch.nn.Module
         The trained encoder, a plain module in evaluation mode, from float32 rows, or
-        images of shape ``(n, channels, height, width)``, to embeddings.
+        images of shape ``(n, channels, height, width)``, to embeddings. Categories are
+        codes there, in the order in which they first appeared in `X`.
     history_ : skorch.history.History
         What the last call of `fit` or `partial_fit` recorded in each epoch:
         ``history_[:, "train_loss"]``.
@@ -383,8 +386,10 @@ class BCLEmbedder(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, torch.Tensor} of shape (n_samples, n_features)
-            Training rows, at least 2, or images, of three or four dimensions.
+        X : {array-like, DataFrame, sparse matrix, torch.Tensor} of shape \
+                (n_samples, n_features)
+            Training rows, at least 2, or images, of three or four dimensions. NaN, None
+            and NA are missing values, in tables only.
         y : array-like of shape (n_samples,), default=None
             Labels, -1 where there is none. Ignored, unless `tau_plus` or `alpha` is
             "labels", or `loss` or one of the `callbacks` takes labels.
@@ -412,7 +417,8 @@ class BCLEmbedder(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, torch.Tensor} of shape (n_samples, n_features)
+        X : {array-like, DataFrame, sparse matrix, torch.Tensor} of shape \
+                (n_samples, n_features)
             Training rows or images, at least 2. Rows of different calls are never
             compared, so the more, the better.
         y : array-like of shape (n_samples,), default=None
@@ -437,7 +443,8 @@ class BCLEmbedder(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, torch.Tensor} of shape (n_samples, n_features)
+        X : {array-like, DataFrame, sparse matrix, torch.Tensor} of shape \
+                (n_samples, n_features)
             Rows or images to embed.
 
         Returns
@@ -472,7 +479,8 @@ class BCLEmbedder(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, torch.Tensor} of shape (n_samples, n_features)
+        X : {array-like, DataFrame, sparse matrix, torch.Tensor} of shape \
+                (n_samples, n_features)
             Rows or images to score, at least 2.
         y : Ignored
             Present for API consistency.

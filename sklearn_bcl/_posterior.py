@@ -118,7 +118,8 @@ class PosteriorMixin:
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, torch.Tensor} of shape (n_anchors, n_features)
+        X : {array-like, DataFrame, sparse matrix, torch.Tensor} of shape \
+                (n_anchors, n_features)
             Anchors: rows or images.
         Y : {array-like, sparse matrix, torch.Tensor} of shape \\
                 (n_candidates, n_features), default=None
@@ -154,7 +155,8 @@ class PosteriorMixin:
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, torch.Tensor} of shape (n_anchors, n_features)
+        X : {array-like, DataFrame, sparse matrix, torch.Tensor} of shape \
+                (n_anchors, n_features)
             Anchors: rows or images.
         Y : {array-like, sparse matrix, torch.Tensor} of shape \\
                 (n_candidates, n_features), default=None
@@ -208,7 +210,8 @@ class PosteriorMixin:
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, torch.Tensor} of shape (n_anchors, n_features)
+        X : {array-like, DataFrame, sparse matrix, torch.Tensor} of shape \
+                (n_anchors, n_features)
             Anchors: rows or images.
         Y : {array-like, sparse matrix, torch.Tensor} of shape \\
                 (n_candidates, n_features), default=None

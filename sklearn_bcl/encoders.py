@@ -253,7 +253,7 @@ class TableInput(nn.Module):
             "numbers": columns.numbers,
             "sources": [column for column, _ in one_hot],
             "indicated": columns.indicated,
-            "embedded": columns.embedded,
+            "embedded": [column for column, _ in columns.embedded],
         }
         for name, values in indices.items():
             self.register_buffer(name, torch.tensor(values, dtype=torch.long))
@@ -261,7 +261,7 @@ class TableInput(nn.Module):
         self.register_buffer("codes", codes)
         self.register_buffer("center", torch.zeros(len(columns.numbers)))
         # Of an embedded column: its codes, that of the rare and unknown, that of a gap.
-        sizes = [len(columns.categories[j].codes) + 2 for j in columns.embedded]
+        sizes = [n_frequent + 2 for _, n_frequent in columns.embedded]
         ends = torch.tensor(sizes, dtype=torch.long).cumsum(0)
         self.register_buffer("gaps", ends - 1)
         self.register_buffer("offsets", ends - torch.tensor(sizes, dtype=torch.long))

@@ -465,11 +465,11 @@ def test_complex_tensors_are_refused(X):
         small().fit(torch.complex(torch.from_numpy(X), torch.from_numpy(X)))
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+@pytest.mark.parametrize("bad", [np.inf, 1e300])
 def test_invalid_values_of_X(X, bad):
     X = X.astype(np.float64)
     X[3, 2] = bad
-    with pytest.raises(ValueError, match=r"NaN|infinity"):
+    with pytest.raises(ValueError, match="infinity"):
         small().fit(X)
 
 

@@ -10,6 +10,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
+from sklearn_bcl._data.columns import Columns
 from sklearn_bcl._data.format import RowFormat
 
 
@@ -25,7 +26,7 @@ def gray():
 def test_a_table(X):
     row_format, array = RowFormat.of(X)
     assert array is X or np.shares_memory(array, X)
-    assert row_format == RowFormat((5,))
+    assert row_format == RowFormat((5,), columns=Columns(5))
     assert (row_format.n_features, row_format.encoder_shape) == (5, (5,))
     assert np.shares_memory(row_format.read(X[:1]), X)
     batch = torch.from_numpy(X[:2])
@@ -68,7 +69,7 @@ def test_tensors_come_from_every_device(X, device):
             lambda X: X[:, :, None],
             r"rows of shape \(5, 1\), but Mine was fitted on rows",
         ),
-        (lambda X: X * np.nan, "Input X contains NaN"),
+        (lambda X: X * np.nan, "Column 0, Column 1.*values are missing.*Fill them"),
         (lambda X: X.astype(np.float64) * 1e300, "Input X contains infinity"),
     ],
 )

@@ -7,7 +7,7 @@ is missing. So a view can redraw a feature as one, and no one-hot matrix is ever
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,21 +26,22 @@ MOST_NAMED = 5  # columns in a message
 
 @dataclass(frozen=True)
 class Categories:
-    """Categories of one column and their codes, in the order in which they appeared.
+    """Categories of one column, in the order of their codes.
 
-    So the codes do not depend on what the categories are called. Categories without a
-    code, unknown or rare, share the next code, `len(codes)`.
+    It is the order in which they appeared, so that the codes do not depend on what the
+    categories are called. Unknown and rare categories share the next code.
 
     Parameters
     ----------
-    codes : mapping from category to int
+    frequent : tuple
+        Those that are not rare.
     has_rare : bool
         Whether there were rare ones in fit.
     is_text : bool
         Whether the categories are strings.
     """
 
-    codes: Mapping[Any, int]
+    frequent: tuple[Any, ...]
     has_rare: bool
     is_text: bool
 
@@ -53,24 +54,24 @@ class Categories:
         least = min(RARE_ROWS, RARE_SHARE * len(column.values))
         in_order = np.argsort(first)
         frequent = used[in_order][counts[in_order] >= least]
-        codes = {column.categories[k]: code for code, k in enumerate(frequent)}
-        return cls(codes, len(frequent) < len(used), column.is_text)
+        names = tuple(column.categories[code] for code in frequent)
+        return cls(names, len(frequent) < len(used), column.is_text)
 
     @property
     def n_codes(self) -> int:
         """Number of codes that occur in fit."""
-        return len(self.codes) + self.has_rare
+        return len(self.frequent) + self.has_rare
 
     def read(self, column: Column) -> NDArray[np.float32]:
         """Return the codes of a column, NaN where a value is missing."""
         column = column.as_categories()
         assert column.categories is not None
-        other = len(self.codes)
-        codes = [self.codes.get(category, other) for category in column.categories]
+        known = {category: code for code, category in enumerate(self.frequent)}
+        other = len(known)
+        codes = [known.get(category, other) for category in column.categories]
         codes_or_nan = np.array([*codes, np.nan], dtype=np.float32)
         result: NDArray[np.float32] = codes_or_nan[column.values]
-        is_known = result < other
-        if not is_known.any() and not np.isnan(result).all():
+        if not (result < other).any() and not np.isnan(result).all():
             self._refuse_or_warn(column)
         return result
 
@@ -84,35 +85,39 @@ class Categories:
                 f"{column.label} held {kind} in fit. Got {value!r}: turn it into what "
                 "it was."
             )
-        if self.codes and len(column.values) > 1:
+        if self.frequent and len(column.values) > 1:
             warnings.warn(
                 f"{column.label} has none of the categories that it had in fit, such "
-                f"as {next(iter(self.codes))!r}. Got {value!r}: all count as unknown.",
+                f"as {self.frequent[0]!r}. Got {value!r}: all count as unknown.",
                 UserWarning,
                 stacklevel=2,
             )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Columns:
     """The columns of a table, described once in fit.
 
     Parameters
     ----------
-    labels : list of str
-        What the columns are called in messages.
-    categories : mapping from int to Categories
-        Of those columns that hold categories.
-    has_gaps : ndarray of bool, shape (n_columns,)
-        Where some values were missing in fit.
-    is_empty : ndarray of bool, shape (n_columns,)
-        Where all were. These columns are ignored.
+    n_columns : int
+    names : tuple of str or None
+    categorical : tuple of int
+        Columns of categories.
+    categories : tuple of Categories
+        What they hold.
+    gaps : tuple of int
+        Columns in which some values were missing in fit.
+    empty : tuple of int
+        Columns in which all were. They are ignored.
     """
 
-    labels: list[str]
-    categories: Mapping[int, Categories]
-    has_gaps: NDArray[np.bool_]
-    is_empty: NDArray[np.bool_]
+    n_columns: int
+    names: tuple[str, ...] | None = None
+    categorical: tuple[int, ...] = ()
+    categories: tuple[Categories, ...] = ()
+    gaps: tuple[int, ...] = ()
+    empty: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -122,15 +127,16 @@ class Columns:
 
         `X` is a DataFrame, an array with two axes or a CSR matrix.
         """
-        labels = labels_of(names, X.shape[1])
-        chosen = choose_columns(categorical_features, labels, names)
-        categories: dict[int, Categories] = {}
-        if sparse.issparse(X) and chosen is not None and chosen.any():
+        n_columns = X.shape[1]
+        chosen = choose_columns(categorical_features, n_columns, names)
+        is_chosen = chosen is not None and chosen.any()
+        if sparse.issparse(X) and is_chosen:
             raise ValueError(
                 "'categorical_features' names columns of a sparse 'X', which holds "
                 "numbers only. Give a dense array or a DataFrame, or leave it out."
             )
-        if is_frame(X) or (chosen is not None and chosen.any()):
+        categories: dict[int, Categories] = {}
+        if is_frame(X) or is_chosen:
             values = np.empty(X.shape, dtype=np.float32)
             for j, column in enumerate(read_columns(X, names)):
                 by_type = column.categories is not None
@@ -141,72 +147,90 @@ class Columns:
                 categories[j] = Categories.of(column)
                 values[:, j] = categories[j].read(column)
             X = values
-        is_missing = _count_missing(X)
-        is_empty = is_missing == max(X.shape[0], 1)
-        columns = cls(labels, categories, (is_missing > 0) & ~is_empty, is_empty)
-        columns._warn_of_idle_columns()
+        n_missing = _count_missing(X)
+        is_empty = n_missing == max(X.shape[0], 1)
+        columns = cls(
+            n_columns,
+            None if names is None else tuple(names),
+            tuple(categories),
+            tuple(categories.values()),
+            tuple(np.flatnonzero((n_missing > 0) & ~is_empty).tolist()),
+            tuple(np.flatnonzero(is_empty).tolist()),
+        )
+        columns._check_that_columns_act()
         return columns, X
 
-    def read(self, X: Any, names: Sequence[str] | None) -> Any:
+    def read(self, X: Any) -> Any:
         """Return a table as numbers, codes of categories, and NaN where one is missing.
 
         Arrays without categories stay as they are.
         """
-        if not is_frame(X) and not self.categories:
+        if not is_frame(X) and not self.categorical:
             return X
+        categories = dict(zip(self.categorical, self.categories, strict=True))
         values = np.empty(X.shape, dtype=np.float32)
-        for j, column in enumerate(read_columns(X, names)):
-            if self.is_empty[j]:
+        for j, column in enumerate(read_columns(X, self.names)):
+            if j in self.empty:
                 values[:, j] = np.nan
-            elif j in self.categories:
-                values[:, j] = self.categories[j].read(column)
+            elif j in categories:
+                values[:, j] = categories[j].read(column)
             else:
                 values[:, j] = column.as_numbers()
         return values
 
     def new_gaps(self, X: Any) -> list[str]:
         """Return the columns in which values are missing, but were not in fit."""
-        is_new = (_count_missing(X) > 0) & ~self.has_gaps & ~self.is_empty
-        return [self.labels[j] for j in np.flatnonzero(is_new)]
+        missing = set(np.flatnonzero(_count_missing(X)).tolist())
+        return self.labels(sorted(missing - {*self.gaps, *self.empty}))
+
+    def labels(self, columns: Sequence[int]) -> list[str]:
+        """Return what some columns are called in messages."""
+        labels = labels_of(self.names, self.n_columns)
+        return [labels[j] for j in columns]
 
     @property
     def is_plain(self) -> bool:
         """Whether all columns hold numbers, none of which was missing."""
-        return not (self.categories or self.has_gaps.any() or self.is_empty.any())
+        return not (self.categorical or self.gaps or self.empty)
 
     @property
     def is_categorical(self) -> NDArray[np.bool_]:
         """Which columns hold categories."""
-        return np.isin(np.arange(len(self.labels)), list(self.categories))
-
-    def places(self, column: int) -> int:
-        """Return how many values of a column of categories differ, a gap included."""
-        return self.categories[column].n_codes + int(self.has_gaps[column])
+        return np.isin(np.arange(self.n_columns), self.categorical)
 
     @property
-    def numbers(self) -> NDArray[np.intp]:
-        """Columns of numbers."""
-        return np.flatnonzero(~self.is_categorical & ~self.is_empty)
+    def numbers(self) -> list[int]:
+        """Columns of numbers that are not empty."""
+        others = {*self.categorical, *self.empty}
+        return [j for j in range(self.n_columns) if j not in others]
 
     @property
     def one_hot(self) -> list[tuple[int, int]]:
-        """Column and code of each one-hot feature."""
+        """Column and code of each one-hot feature.
+
+        A column of one category has none.
+        """
         return [
-            (column, code)
-            for column, categories in self.categories.items()
-            if 1 < self.places(column) <= MOST_ONE_HOT
+            (j, code)
+            for j, categories in zip(self.categorical, self.categories, strict=True)
+            if 1 < categories.n_codes + (j in self.gaps) <= MOST_ONE_HOT
             for code in range(categories.n_codes)
         ]
 
     @property
-    def embedded(self) -> list[int]:
-        """Columns of more categories than are made one-hot."""
-        return [j for j in self.categories if self.places(j) > MOST_ONE_HOT]
+    def embedded(self) -> list[tuple[int, int]]:
+        """Columns of more categories than are made one-hot, and how many."""
+        return [
+            (j, len(categories.frequent))
+            for j, categories in zip(self.categorical, self.categories, strict=True)
+            if categories.n_codes + (j in self.gaps) > MOST_ONE_HOT
+        ]
 
     @property
-    def indicated(self) -> NDArray[np.intp]:
+    def indicated(self) -> list[int]:
         """Columns that have an indicator of missing values."""
-        return np.setdiff1d(np.flatnonzero(self.has_gaps), self.embedded)
+        embedded = {j for j, _ in self.embedded}
+        return [j for j in self.gaps if j not in embedded]
 
     @property
     def n_encoded(self) -> int:
@@ -214,37 +238,37 @@ class Columns:
         n_embedded = EMBEDDING_SIZE * len(self.embedded)
         return len(self.numbers) + len(self.one_hot) + len(self.indicated) + n_embedded
 
-    def _warn_of_idle_columns(self) -> None:
-        """Warn of columns in which there is nothing, though there seems to be."""
-        empty = [self.labels[j] for j in np.flatnonzero(self.is_empty)]
-        if empty:
+    def _check_that_columns_act(self) -> None:
+        """Warn of columns that say nothing; raise if none does."""
+        if self.empty:
             warnings.warn(
-                f"{name_some(empty)}: all values are missing. They are ignored.",
+                f"{name_some(self.labels(self.empty))}: all values are missing. They "
+                "are ignored.",
                 UserWarning,
                 stacklevel=2,
             )
         rare = [
-            self.labels[j]
-            for j, categories in self.categories.items()
-            if categories.has_rare and not categories.codes
+            j
+            for j, categories in zip(self.categorical, self.categories, strict=True)
+            if categories.has_rare and not categories.frequent
         ]
         if rare:
             warnings.warn(
-                f"{name_some(rare)}: each category is rare, in fewer than {RARE_ROWS} "
-                "rows. They share one code, which says nothing. Leave the column out, "
-                "or turn it into numbers or into fewer categories.",
+                f"{name_some(self.labels(rare))}: each category is rare, in fewer than "
+                f"{RARE_ROWS} rows. They share one code, which says nothing. Leave the "
+                "column out, or turn it into numbers or into fewer categories.",
                 UserWarning,
                 stacklevel=2,
             )
-        if len(self.labels) and not self.n_encoded:
+        if self.n_columns and not self.n_encoded:
             raise ValueError(
-                "No column of 'X' tells rows apart: each holds one value only, or "
-                "categories of which all are rare."
+                "No column of 'X' tells rows apart: each is missing, or holds one "
+                "category only, or categories of which all are rare."
             )
 
 
 def choose_columns(
-    categorical_features: Any, labels: Sequence[str], names: Sequence[str] | None
+    categorical_features: Any, n_columns: int, names: Sequence[str] | None
 ) -> NDArray[np.bool_] | None:
     """Return which columns are categories; None means by their dtype.
 
@@ -252,7 +276,6 @@ def choose_columns(
     """
     if isinstance(categorical_features, str):
         return None
-    n_columns = len(labels)
     chosen = np.zeros(n_columns, dtype=bool)
     wanted = np.asarray([] if categorical_features is None else categorical_features)
     if wanted.size == 0:
@@ -276,15 +299,13 @@ def choose_columns(
                 f"'categorical_features' names the column {str(wanted[0])!r}, but the "
                 "columns of 'X' have no names. Give their indices, or a DataFrame."
             )
-        for name in wanted.tolist():
-            found = [j for j, known in enumerate(names) if known == name]
-            if len(found) != 1:
-                raise ValueError(
-                    f"'categorical_features' names the column {name!r}, which "
-                    f"{len(found) or 'none'} of the columns of 'X' are called."
-                )
-            chosen[found] = True
-        return chosen
+        unknown = sorted(set(wanted.tolist()) - set(names))
+        if unknown:
+            raise ValueError(
+                f"'categorical_features' names the column {unknown[0]!r}, but 'X' has "
+                f"the columns {', '.join(map(repr, names[:10]))}."
+            )
+        return np.isin(names, wanted)
     raise ValueError(
         "'categorical_features' must be 'from_dtype', None, names or indices of "
         f"columns, or a mask with one boolean for each of the {n_columns} columns. Got "

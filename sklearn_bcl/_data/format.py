@@ -16,8 +16,8 @@ from sklearn.utils.validation import check_array
 from torch import Tensor
 
 from sklearn_bcl._data.columns import Columns, choose_columns, name_some
-from sklearn_bcl._data.frames import is_frame
-from sklearn_bcl._sklearn_compat import check_feature_names, get_feature_names
+from sklearn_bcl._data.frames import is_frame, names_of
+from sklearn_bcl._sklearn_compat import check_feature_names
 
 IMAGE_DTYPES = (np.float32, np.uint8)  # kept; others become float32
 CHANNEL_COUNTS = (1, 3, 4)  # gray, RGB, RGBA: told from heights and widths
@@ -107,7 +107,7 @@ class RowFormat:
     layout: ImageLayout | None = None
     columns: Columns | None = None
     feature_names: tuple[str, ...] | None = None
-    fills_gaps: bool = True
+    fills_gaps: bool = False
     owner: str = "BCLEmbedder"
 
     @classmethod
@@ -118,7 +118,7 @@ class RowFormat:
         image_shape: Sequence[int] | None = None,
         channel_order: str = "auto",
         categorical_features: Any = "from_dtype",
-        fills_gaps: bool = True,
+        fills_gaps: bool = False,
         min_rows: int = 1,
         owner: str = "BCLEmbedder",
     ) -> tuple[RowFormat, Any]:
@@ -127,7 +127,7 @@ class RowFormat:
         The array is as that of :meth:`read`. `fills_gaps` says whether the encoder
         takes NaN.
         """
-        names, columns = get_feature_names(X), None
+        names, columns = names_of(X), None
         if image_shape is None and _is_table(X):
             needs_columns = not isinstance(categorical_features, str | None)
             X = _as_table(X, owner, needs_columns)
@@ -151,13 +151,12 @@ class RowFormat:
         Categories are codes, and missing values NaN. Sparse rows become a CSR matrix.
         Rows of another shape, or with other names, are an error.
         """
-        names = self.feature_names
         if len(self.row_shape) == 1:
             self._check_names(X)
         if self.columns is not None and _is_table(X):
-            X = _as_table(X, self.owner, bool(self.columns.categories))
+            X = _as_table(X, self.owner, bool(self.columns.categorical))
             self._check_shape(X.shape[1:])
-            X = self.columns.read(X, names)
+            X = self.columns.read(X)
         X = _as_array(X, self.layout is not None, min_rows, self.owner)
         self._check_shape(X.shape[1:])
         if self.columns is not None:
@@ -165,11 +164,10 @@ class RowFormat:
         return X
 
     def _check_names(self, X: Any) -> None:
-        names = self.feature_names
+        names, given = self.feature_names, names_of(X)
         try:
             check_feature_names(X, names and np.array(names, dtype=object), self.owner)
         except ValueError as error:
-            given = get_feature_names(X)
             assert names is not None
             if sorted(given) != sorted(names):
                 raise
@@ -213,11 +211,12 @@ class RowFormat:
         """Raise if the parameter now asks for other categories than these rows have."""
         if self.columns is None:
             return
-        chosen = choose_columns(
-            categorical_features, self.columns.labels, self.feature_names
-        )
-        before = self.columns.is_categorical
-        if chosen is not None and (chosen != before)[~self.columns.is_empty].any():
+        columns = self.columns
+        chosen = choose_columns(categorical_features, columns.n_columns, columns.names)
+        if chosen is None:
+            return
+        changed = set(np.flatnonzero(chosen != columns.is_categorical))
+        if changed - set(columns.empty):
             raise ValueError(
                 f"'categorical_features' {categorical_features!r} are other columns "
                 "than those of the last fit, which a warm start and partial_fit go on "

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_bcl._sklearn_compat import is_missing
+from sklearn_bcl._sklearn_compat import get_feature_names, is_missing
 
 DATES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64)
 DATES_ERROR = (
@@ -107,6 +107,18 @@ def _is_a(library: str, name: str, value: Any) -> bool:
     return hasattr(module, name) and isinstance(value, getattr(module, name))
 
 
+def names_of(X: Any) -> Any:
+    """Return the names of the columns of `X`, or None, as scikit-learn reads them."""
+    if is_frame(X):
+        names, counts = np.unique(np.asarray(X.columns, dtype=str), return_counts=True)
+        if (counts > 1).any():
+            raise ValueError(
+                f"'X' has {counts.max()} columns of the name "
+                f"{str(names[counts.argmax()])!r}. Give each column a name of its own."
+            )
+    return get_feature_names(X)
+
+
 def labels_of(names: Sequence[str] | None, n_columns: int) -> list[str]:
     """Return what the columns are called in messages."""
     if names is None:
@@ -134,6 +146,8 @@ def read_columns(X: Any, names: Sequence[str] | None) -> Iterator[Column]:
 def _read_pandas(label: str, series: Any) -> Column:
     pandas = sys.modules["pandas"]
     types, dtype = pandas.api.types, series.dtype
+    if str(dtype).startswith("dictionary"):  # categories of Arrow
+        return read_objects(label, series.tolist()).as_categories()
     if isinstance(dtype, pandas.CategoricalDtype):
         codes = series.cat.codes.to_numpy().astype(np.intp)
         return Column(label, codes, series.cat.categories.tolist())
