@@ -108,8 +108,8 @@ class BCLEmbedder(
         for tables and "images" for images. Your own is picklable and called as
         ``f(x, generator)``, with a float32 tensor of rows (categories are codes,
         missing values NaN) and a :class:`torch.Generator` on its device; it returns a
-        new tensor of the same shape. A pair draws the first and the second view in different ways; None in a
-        pair leaves the rows as they are.
+        new tensor of the same shape. A pair draws the two views in different ways; None
+        in a pair leaves the rows as they are.
     categorical_features : "from_dtype", array-like of {bool, int, str} or None, \
             default="from_dtype"
         Which columns hold categories. "from_dtype" takes the categorical, string and

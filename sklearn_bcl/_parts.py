@@ -211,7 +211,7 @@ def make_encoder(
         return ConvNetEncoder(shape, n_components), n_components
     columns, table_input = row_format.columns, None
     if columns is not None and not columns.is_plain:
-        table_input = TableInput(columns, fill=encoder != "mlp").to(example.device)
+        table_input = TableInput(columns).to(example.device)
     if encoder == "mlp":
         sizes = list(hidden_layer_sizes)
         if not all(isinstance(size, Integral) and size > 0 for size in sizes):
@@ -220,7 +220,13 @@ def make_encoder(
                 f"as (512,). Got {hidden_layer_sizes!r}."
             )
         n_features = int(np.prod(shape))
-        module: nn.Module = MLPEncoder(n_features, n_components, sizes, allow_nan)
+        module: nn.Module = MLPEncoder(
+            n_features,
+            n_components,
+            sizes,
+            allow_nan=allow_nan,
+            scale_features=table_input is None,
+        )
         size = n_components
     else:
         if table_input is not None:

@@ -139,6 +139,8 @@ class MLPEncoder(nn.Module):
         linear map is all there is.
     allow_nan : bool, default=False
         Whether values may be missing in training (:class:`RobustScale`).
+    scale_features : bool, default=True
+        Whether to scale the features. If not, they come scaled.
 
     References
     ----------
@@ -160,9 +162,10 @@ class MLPEncoder(nn.Module):
         n_components: int,
         hidden_layer_sizes: Sequence[int] = (512, 512),
         allow_nan: bool = False,
+        scale_features: bool = True,
     ) -> None:
         super().__init__()
-        self.scale = RobustScale(n_features, allow_nan)
+        self.scale = RobustScale(n_features, allow_nan) if scale_features else None
         self.linear = _RowwiseLinear(n_features, n_components)
         self.deep: nn.Sequential | None = None
         if len(hidden_layer_sizes) > 0:
@@ -193,6 +196,8 @@ class MLPEncoder(nn.Module):
             Encoder of an earlier call. Its rows count as well, as if they were among
             `rows`.
         """
+        if self.scale is None:
+            return
         statistics = FeatureScales.of(rows, random_state)
         if isinstance(before, MLPEncoder) and before.statistics is not None:
             statistics = before.statistics + statistics
@@ -204,7 +209,9 @@ class MLPEncoder(nn.Module):
 
         Images are flattened first.
         """
-        x = self.scale(x.flatten(1))
+        x = x.flatten(1)
+        if self.scale is not None:
+            x = self.scale(x)
         embedding: Tensor = self.linear(x)
         if self.deep is not None:
             embedding = embedding + self.deep(x)
@@ -214,20 +221,22 @@ class MLPEncoder(nn.Module):
 class TableInput(nn.Module):
     """First layer of the encoder of a table with categories or missing values.
 
-    It maps rows to features that are numbers: the columns of numbers as they are, a
-    one-hot feature for each category, and an indicator for each column with missing
-    values. Columns of more than 32 categories have an embedding of 16 features, which
-    is trained. Categories that are rare in fit, in fewer than 5 rows and 1 % of the
-    rows, share one place with unknown categories. Without rare ones in fit, an unknown
-    category is none of the one-hot features.
+    It maps rows to scaled features (:class:`RobustScale`):
+
+    - the columns of numbers, of which a missing one becomes 0, the center;
+    - a one-hot feature for each category of a column;
+    - instead, an embedding of 16 features, which is trained, if there are more than 32;
+    - an indicator of missing values for each column that had some in `fit`.
+
+    Rare categories, those in fewer than 5 rows and 1 % of the rows, share a place with
+    unknown ones. Without rare ones in `fit`, an unknown category is none of the one-hot
+    features. All features of a column of categories together have half the spread of a
+    column of numbers, so that columns of many categories do not drown the others.
 
     Parameters
     ----------
     columns : sklearn_bcl._data.columns.Columns
         The columns of the training rows.
-    fill : bool, default=True
-        Whether missing numbers become the median of their column. If not, they stay
-        NaN, for a layer that knows what to do with them.
 
     References
     ----------
@@ -236,7 +245,6 @@ class TableInput(nn.Module):
     """
 
     numbers: Tensor
-    center: Tensor
     sources: Tensor
     codes: Tensor
     indicated: Tensor
@@ -244,10 +252,8 @@ class TableInput(nn.Module):
     offsets: Tensor
     gaps: Tensor
 
-    def __init__(self, columns: Columns, fill: bool = True) -> None:
+    def __init__(self, columns: Columns) -> None:
         super().__init__()
-        self.fill = fill
-        self.statistics: FeatureScales | None = None
         one_hot = columns.one_hot
         indices = {
             "numbers": columns.numbers,
@@ -259,17 +265,19 @@ class TableInput(nn.Module):
             self.register_buffer(name, torch.tensor(values, dtype=torch.long))
         codes = torch.tensor([float(code) for _, code in one_hot])
         self.register_buffer("codes", codes)
-        self.register_buffer("center", torch.zeros(len(columns.numbers)))
         # Of an embedded column: its codes, that of the rare and unknown, that of a gap.
-        sizes = [n_frequent + 2 for _, n_frequent in columns.embedded]
-        ends = torch.tensor(sizes, dtype=torch.long).cumsum(0)
+        sizes = torch.tensor([n + 2 for _, n in columns.embedded], dtype=torch.long)
+        ends = sizes.cumsum(0)
+        self.register_buffer("offsets", ends - sizes)
         self.register_buffer("gaps", ends - 1)
-        self.register_buffer("offsets", ends - torch.tensor(sizes, dtype=torch.long))
         self.embedding: nn.Embedding | None = None
-        if sizes:
-            self.embedding = nn.Embedding(sum(sizes), EMBEDDING_SIZE)
+        if len(sizes):
+            self.embedding = nn.Embedding(int(ends[-1]), EMBEDDING_SIZE)
             with torch.no_grad():
                 self.embedding.weight[torch.cat([ends - 1, ends - 2])] = 0.0
+        self.spread = columns.spread
+        self.scale = RobustScale(columns.n_encoded, allow_nan=True)
+        self.statistics: FeatureScales | None = None
 
     def fit_statistics(
         self,
@@ -277,24 +285,18 @@ class TableInput(nn.Module):
         random_state: np.random.RandomState,
         before: TableInput | None = None,
     ) -> None:
-        """Measure the medians that missing numbers become."""
-        if not self.fill or not len(self.numbers):
-            return
-        statistics = FeatureScales.of(
-            EncodedRows(rows, lambda x: x[:, self.numbers]), random_state
-        )
+        """Measure the centers and scales of the features (:class:`MLPEncoder`)."""
+        encoded = EncodedRows(rows, self.encode)
+        statistics = FeatureScales.of(encoded, random_state, len(self.numbers))
         if before is not None and before.statistics is not None:
             statistics = before.statistics + statistics
         self.statistics = statistics
-        self.center.copy_(torch.as_tensor(statistics.center))
+        self.scale.set_statistics(statistics.center, statistics.scale / self.spread)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map rows ``(n_rows, n_columns)`` to ``(n_rows, n_encoded)``."""
-        numbers = x[:, self.numbers]
-        if self.fill:
-            numbers = torch.where(numbers.isnan(), self.center, numbers)
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the features before they are scaled; a missing number is NaN."""
         parts = [
-            numbers,
+            x[:, self.numbers],
             (x[:, self.sources] == self.codes).to(x.dtype),
             x[:, self.indicated].isnan().to(x.dtype),
         ]
@@ -304,6 +306,11 @@ class TableInput(nn.Module):
             places = torch.where(codes.isnan(), self.gaps, places)
             parts.append(self.embedding(places).flatten(1))
         return torch.cat(parts, dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows ``(n_rows, n_columns)`` to ``(n_rows, n_encoded)``."""
+        features: Tensor = self.scale(self.encode(x))
+        return features
 
 
 class EncodedRows:

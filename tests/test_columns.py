@@ -388,23 +388,52 @@ def test_features_of_a_table():
     )
     row_format, array = read(frame)
     layer = TableInput(row_format.columns)
-    layer.fit_statistics(torch.from_numpy(array), np.random.RandomState(0))
-    x = torch.from_numpy(array)
     expected = [  # number, count, red, blue, no number, no color
         [1, 7, 1, 0, 0, 0],
-        [3, 8, 0, 1, 1, 0],
+        [NAN, 8, 0, 1, 1, 0],
         [3, 9, 0, 0, 0, 1],
         [4, 10, 1, 0, 0, 0],
     ]
-    assert_array_equal(layer(x), expected)
+    assert_array_equal(layer.encode(torch.from_numpy(array)), expected)
     assert row_format.encoder_shape == (6,)
     unknown = pd.DataFrame(
         {"number": [2.0], "color": ["green"], "constant": ["y"], "count": [1]}
     )
     x = torch.from_numpy(row_format.read(unknown))
-    assert_array_equal(layer(x), [[2, 1, 0, 0, 0, 0]])
-    layer = TableInput(row_format.columns, fill=False)
-    assert layer(torch.from_numpy(array))[1].isnan().tolist() == [True] + [False] * 5
+    assert_array_equal(layer.encode(x), [[2, 1, 0, 0, 0, 0]])
+
+
+def test_features_are_scaled():
+    # The features of a column of categories share half the spread of a number.
+    n_rows = 4000
+    random = np.random.RandomState(0)
+    number = random.normal(50, 7, n_rows)
+    number[::2] = NAN
+    frame = pd.DataFrame(
+        {
+            "number": number,
+            "few": random.choice(list("abcd"), n_rows),
+            "many": random.choice([str(i) for i in range(40)], n_rows),
+        }
+    )
+    frame.loc[::4, "few"] = None
+    row_format, array = read(frame)
+    layer = TableInput(row_format.columns)
+    rows = torch.from_numpy(array)
+    layer.fit_statistics(rows, random)
+    features = layer(rows).detach()
+    assert features.shape == (n_rows, 1 + 4 + 2 + 16)
+    present = ~np.isnan(number)
+    assert_array_equal(features[~present, 0], 0)
+    assert 0.7 < features[present, 0].var() < 0.85  # 1, but for the smooth clip
+    few = [1, 2, 3, 4, 6]
+    assert features[:, few].var(dim=0).sum() == pytest.approx(0.25, rel=0.05)
+    assert features[:, 5].var() == pytest.approx(0.9, rel=0.1)  # of the number, clipped
+    assert features[:, 7:].var(dim=0).sum() == pytest.approx(0.25, rel=0.05)
+    # Calls are averaged, each with as much weight as it has rows.
+    again = TableInput(row_format.columns)
+    again.fit_statistics(rows, random, before=layer)
+    torch.testing.assert_close(again.scale.scale[:7], layer.scale.scale[:7])
 
 
 def test_rare_categories_have_a_feature():
@@ -412,9 +441,9 @@ def test_rare_categories_have_a_feature():
     row_format, array = read(frame)
     layer = TableInput(row_format.columns)
     x = torch.from_numpy(array[[0, 300, 500, 501]])
-    assert_array_equal(layer(x), np.eye(4))
+    assert_array_equal(layer.encode(x), np.eye(4))
     x = torch.from_numpy(row_format.read(pd.DataFrame({"c": ["new"]})))
-    assert_array_equal(layer(x), [[0, 0, 1, 0]])
+    assert_array_equal(layer.encode(x), [[0, 0, 1, 0]])
 
 
 def test_long_categories_are_embedded():
@@ -424,7 +453,7 @@ def test_long_categories_are_embedded():
     row_format, array = read(frame)
     layer = TableInput(row_format.columns)
     assert row_format.encoder_shape == (33,)
-    features = layer(torch.from_numpy(array))
+    features = layer.encode(torch.from_numpy(array))
     assert features.shape == (400, 33)
     assert_array_equal(features[:, 0].detach(), frame["a"])
     assert len(features[:, 1:17].unique(dim=0)) == MOST_ONE_HOT + 2
@@ -433,6 +462,6 @@ def test_long_categories_are_embedded():
     assert not torch.equal(features[1, 1:17], features[1, 17:])
     assert not features[0, 1:17].any()
     unknown = row_format.read(pd.DataFrame({"c": ["new"], "d": ["new"], "a": [0]}))
-    assert not layer(torch.from_numpy(unknown)).any()
+    assert not layer.encode(torch.from_numpy(unknown)).any()
     features.sum().backward()
     assert layer.embedding.weight.grad.any()

@@ -215,12 +215,10 @@ def test_an_own_encoder_gets_features(table):
     encoder = embedder.encoder_
     assert isinstance(encoder, TableEncoder)
     features = encoder.encoder.measured.numpy()
+    assert np.isfinite(features).all()
     missing = table["age"].isna().to_numpy()
-    assert_array_equal(features[:, -2], missing)
-    median = table["age"].median()
-    np.testing.assert_allclose(features[missing, 0], median)
-    assert_array_equal(features[:, 1], table["count"])
-    assert_array_equal(features[:, 2:5].sum(axis=1), table["color"].notna())
+    assert_array_equal(features[:, -2] > 0, missing)
+    assert_array_equal(features[missing, 0], 0)
     assert embedder.transform(table).shape == (N_ROWS, 6)
     embedder.partial_fit(table)
     assert isinstance(embedder.encoder_.encoder.before, Own)
@@ -267,7 +265,7 @@ def test_a_gap_counts_as_the_median(X):
 def test_statistics_are_those_of_the_values_that_are_there(X):
     rows = np.concatenate([X, X])
     rows[100:, 2] = np.nan
-    scale = small().fit(rows).encoder_.encoder.scale
+    scale = small().fit(rows).encoder_.input.scale
     expected = small().fit(X).encoder_.scale
     np.testing.assert_allclose(scale.center[2], expected.center[2], rtol=1e-6)
     np.testing.assert_allclose(scale.scale[2], expected.scale[2], rtol=1e-6)

@@ -7,6 +7,7 @@ is missing. So a view can redraw a feature as one, and no one-hot matrix is ever
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ RARE_ROWS = 5  # a category of fewer rows is rare,
 RARE_SHARE = 0.01  # but not if it has this share of them
 MOST_ONE_HOT = 32  # places of a column; with more, it is embedded
 EMBEDDING_SIZE = 16
+CATEGORY_SPREAD = 0.5  # of a column of categories, beside 1 for numbers
 MOST_NAMED = 5  # columns in a message
 
 
@@ -237,6 +239,24 @@ class Columns:
         """Number of features that encoders see."""
         n_embedded = EMBEDDING_SIZE * len(self.embedded)
         return len(self.numbers) + len(self.one_hot) + len(self.indicated) + n_embedded
+
+    @property
+    def spread(self) -> NDArray[np.float64]:
+        """Spread of each of these features, beside 1 for a column of numbers.
+
+        That of all features of a column of categories together is CATEGORY_SPREAD.
+        """
+        sources = [j for j, _ in self.one_hot] + self.indicated
+        counts = Counter(sources)
+        spread = [
+            CATEGORY_SPREAD / np.sqrt(counts[j]) if j in self.categorical else 1.0
+            for j in sources
+        ]
+        of_embedding = CATEGORY_SPREAD / np.sqrt(EMBEDDING_SIZE)
+        n_embedded = EMBEDDING_SIZE * len(self.embedded)
+        return np.array(
+            [1.0] * len(self.numbers) + spread + [of_embedding] * n_embedded
+        )
 
     def _check_that_columns_act(self) -> None:
         """Warn of columns that say nothing; raise if none does."""

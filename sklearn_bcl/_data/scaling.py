@@ -48,21 +48,30 @@ class FeatureScales:
 
     @classmethod
     def of(
-        cls, rows: ReadableRows, random_state: np.random.RandomState
+        cls,
+        rows: ReadableRows,
+        random_state: np.random.RandomState,
+        n_numbers: int | None = None,
     ) -> FeatureScales:
-        """Measure the features on the rows, or on a random 10,000 of them."""
+        """Measure the features on the rows, or on a random 10,000 of them.
+
+        After the first `n_numbers`, the spread is the standard deviation. Of features
+        that are 0 or 1, quartiles say little.
+        """
         n_rows, n_features = len(rows), rows[:1].numel()
         most = min(MOST_ROWS, max(LEAST_ROWS, MOST_VALUES // n_features))
         chosen: Any = slice(None)
         if n_rows > most:
             chosen = random_state.choice(n_rows, most, replace=False)
-        values = rows[chosen].flatten(1).cpu().numpy()
+        values = rows[chosen].flatten(1).detach().cpu().numpy()
         center, scale, varies = _measure(values)
         for j in np.flatnonzero(np.isnan(center)):
             present = values[~np.isnan(values[:, j]), j]
             if not len(present):  # in these rows
                 present = np.zeros(1, dtype=values.dtype)
             center[j], scale[j], varies[j] = _measure(present)
+        if n_numbers is not None:
+            scale[n_numbers:] = values[:, n_numbers:].std(axis=0, dtype=np.float64)
         scale = np.where(varies, scale, 1.0)
         return cls(center, scale, n_rows, varies * n_rows)
 
