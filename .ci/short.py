@@ -1,6 +1,9 @@
-"""Run scripts on few rows, two epochs a fit: whether they run, not what they show.
+"""Run scripts in one process, which saves their imports.
 
-Each argument is a command line without the python. One process saves their imports.
+    short.py SCRIPT ... -- COMMAND ...
+
+Scripts run as they are. Commands, each a command line without the python, run on few
+rows, with fits of two epochs: whether they run, not what they show.
 """
 
 import functools
@@ -16,6 +19,15 @@ from sklearn_bcl import BCLEmbedder
 
 N_DIGITS = 600
 full, all_digits = BCLEmbedder.__init__, datasets.load_digits
+path = list(sys.path)
+
+
+def run(command):
+    print(f"\n$ {command}", flush=True)
+    sys.argv = shlex.split(command)
+    sys.path[:] = [str(Path(sys.argv[0]).parent), *path[1:]]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+    plt.close("all")
 
 
 def few_digits(**arguments):
@@ -33,11 +45,10 @@ def short(self, *args, **kwargs):
     self.max_epochs = 2
 
 
+end = sys.argv.index("--")
+scripts, commands = sys.argv[1:end], sys.argv[end + 1 :]
+for script in scripts:
+    run(script)
 BCLEmbedder.__init__, datasets.load_digits = short, few_digits
-commands, path = sys.argv[1:], list(sys.path)
 for command in commands:
-    print(f"\n$ {command}", flush=True)
-    sys.argv = shlex.split(command)
-    sys.path[:] = [str(Path(sys.argv[0]).parent), *path[1:]]
-    runpy.run_path(sys.argv[0], run_name="__main__")
-    plt.close("all")
+    run(command)

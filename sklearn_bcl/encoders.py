@@ -233,15 +233,28 @@ class TableInput(nn.Module):
     features. All features of a column of categories together have half the spread of a
     column of numbers, so that columns of many categories do not drown the others.
 
+    `BCLEmbedder` makes it.
+
     Parameters
     ----------
-    columns : sklearn_bcl._data.columns.Columns
+    columns : Columns
         The columns of the training rows.
 
     References
     ----------
     Embeddings of categories: Guo, Berkhahn (2016). Entity Embeddings of Categorical
     Variables. arXiv:1604.06737.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from sklearn_bcl import BCLEmbedder
+    >>> X = np.array([[0, 1.5], [1, np.nan], [2, 0.5]] * 20)
+    >>> embedder = BCLEmbedder(max_epochs=1, categorical_features=[0]).fit(X)
+    >>> features = embedder.encoder_.input(torch.tensor([[1, np.nan]]).float())
+    >>> features.round(decimals=1)  # number, three categories, whether it is missing
+    tensor([[0.0000, 0.0000, 0.6000, 0.0000, 1.7000]])
     """
 
     numbers: Tensor
@@ -337,6 +350,15 @@ class TableEncoder(nn.Module):
     table_input : TableInput
     encoder : torch.nn.Module
         From ``(n_rows, n_encoded)`` to ``(n_rows, size)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_bcl import BCLEmbedder
+    >>> X = np.array([[0, 1.5], [1, np.nan], [2, 0.5]] * 20)
+    >>> embedder = BCLEmbedder(max_epochs=1, categorical_features=[0]).fit(X)
+    >>> type(embedder.encoder_).__name__, type(embedder.encoder_.encoder).__name__
+    ('TableEncoder', 'MLPEncoder')
     """
 
     def __init__(self, table_input: TableInput, encoder: nn.Module) -> None:
