@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
@@ -26,7 +26,12 @@ from sklearn_bcl._data.format import RowFormat
 from sklearn_bcl._data.rows import MIN_BATCH_ROWS, Rows
 from sklearn_bcl._device import resolve_device
 from sklearn_bcl._net import Augmentation, ContrastiveNet
-from sklearn_bcl._parameters import hold_out, make_net, read_rows
+from sklearn_bcl._parameters import (
+    hold_out,
+    make_net,
+    read_rows,
+    unchanged_on_error,
+)
 from sklearn_bcl._parts import AUGMENTATIONS, ENCODERS, LOSSES, OPTIMIZERS
 from sklearn_bcl._posterior import PosteriorMixin
 from sklearn_bcl._sklearn_compat import Interval, StrOptions, fit_context
@@ -37,6 +42,8 @@ __all__ = ["BCLEmbedder"]
 SCORE_TEMPERATURE = 0.5
 OPTIONAL_ATTRIBUTES = (  # a fit may lack them
     "feature_names_in_",
+    "is_categorical_",
+    "categories_",
     "validation_loss_curve_",
     "tau_plus_",
     "alpha_",
@@ -114,9 +121,8 @@ class BCLEmbedder(
             default="from_dtype"
         Which columns hold categories. "from_dtype" takes the categorical, string and
         boolean columns of a DataFrame, and none of an array. Otherwise, names or
-        indices of columns, a mask, or None for no column. A category is redrawn as one
-        in a view, and :class:`~sklearn_bcl.encoders.TableInput` makes features of it.
-        Unknown ones in `transform` count as rare ones.
+        indices of columns, a mask, or None for no column. Views redraw a category as
+        one, and :class:`~sklearn_bcl.encoders.TableInput` makes features of it.
     image_shape : tuple of int or None, default=None
         Shape of one image, ``(h, w)``, ``(c, h, w)`` or ``(h, w, c)``, to which flat
         rows are reshaped. None takes rows as they are: two dimensions of `X` make a
@@ -201,7 +207,8 @@ class BCLEmbedder(
         Where to train. "auto" is a CUDA GPU where there is one, else the CPU.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit instead of new ones. The
-        optimizer and the constants that scale the features start anew.
+        optimizer and the constants that scale the features start anew; the categories
+        of columns, and which have missing values, stay those of the first fit.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, of the order of rows, of the views and of the
         held-out rows. With an int, two fits on the same CPU give bit-equal
@@ -214,7 +221,7 @@ class BCLEmbedder(
     encoder_ : torch.nn.Module
         The trained encoder, a plain module in evaluation mode, from float32 rows, or
         images of shape ``(n, channels, height, width)``, to embeddings. Categories are
-        codes there, in the order in which they first appeared in `X`.
+        codes there, their places in `categories_`.
     history_ : skorch.history.History
         What the last call of `fit` or `partial_fit` recorded in each epoch:
         ``history_[:, "train_loss"]``.
@@ -234,6 +241,10 @@ class BCLEmbedder(
         Number of features seen during `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, if all names of `X` were strings.
+    is_categorical_ : ndarray of bool, shape (n_features_in_,)
+        Which columns of a table hold categories.
+    categories_ : list of list
+        The frequent categories of each of these columns, as they appeared.
 
     See Also
     --------
@@ -388,8 +399,8 @@ class BCLEmbedder(
         ----------
         X : {array-like, DataFrame, sparse matrix, torch.Tensor} of shape \
                 (n_samples, n_features)
-            Training rows, at least 2, or images, of three or four dimensions. NaN, None
-            and NA are missing values, in tables only.
+            Training rows, at least 2, or images, of three or four dimensions. NaN, in a
+            DataFrame also None and NA, is a missing value of a table.
         y : array-like of shape (n_samples,), default=None
             Labels, -1 where there is none. Ignored, unless `tau_plus` or `alpha` is
             "labels", or `loss` or one of the `callbacks` takes labels.
@@ -413,7 +424,8 @@ class BCLEmbedder(
         """Train the encoder for one epoch on a batch of rows.
 
         Weights and the state of the optimizer go on from the last call; the constants
-        that scale the features are averages over all calls, weighed by their rows.
+        that scale the features are averages over all calls, weighed by their rows. The
+        categories of columns, and which have missing values, are those of the first.
 
         Parameters
         ----------
@@ -521,7 +533,7 @@ class BCLEmbedder(
         row_format, random_state = None, check_random_state(self.random_state)
         if before is not None:
             row_format, random_state = self._format, self._random_state
-        with self._unchanged_on_error(random_state):
+        with unchanged_on_error(self, random_state):
             owner = type(self).__name__
             rows = read_rows(X, y, parameters, DEFAULTS, row_format, incremental, owner)
             train, held_out = hold_out(rows, parameters, random_state)
@@ -536,21 +548,6 @@ class BCLEmbedder(
         if interrupted:
             raise KeyboardInterrupt
         return self
-
-    @contextmanager
-    def _unchanged_on_error(
-        self, random_state: np.random.RandomState
-    ) -> Iterator[None]:
-        """Leave the estimator and its random state as they were if a call fails."""
-        attributes, draws = self.__dict__.copy(), random_state.get_state()
-        try:
-            yield
-        except BaseException:
-            self.__dict__ = attributes
-            # With random_state=None it is NumPy's global one, which is not ours to set.
-            if random_state is not check_random_state(None):
-                random_state.set_state(draws)
-            raise
 
     def _publish(
         self,
@@ -572,6 +569,9 @@ class BCLEmbedder(
         if row_format.feature_names is not None:
             names = np.array(row_format.feature_names, dtype=object)
             fitted["feature_names_in_"] = names
+        if (columns := row_format.columns) is not None:
+            fitted["is_categorical_"] = columns.is_categorical
+            fitted["categories_"] = [list(part.frequent) for part in columns.categories]
         curves = {"loss_curve_": "train_loss", "validation_loss_curve_": "valid_loss"}
         for attribute, key in curves.items():
             curve = getattr(self, attribute, []) if goes_on else []
@@ -609,7 +609,7 @@ class BCLEmbedder(
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.input_tags.allow_nan = True
+        tags.input_tags.allow_nan = self.image_shape is None
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 

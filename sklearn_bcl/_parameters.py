@@ -8,11 +8,13 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 from torch import nn
 
 from sklearn_bcl._data.format import RowFormat
@@ -37,6 +39,22 @@ from sklearn_bcl.encoders import ProjectedEncoder
 LOSS_PARAMETERS = ("temperature", "tau_plus", "alpha", "beta", "robustness")
 UNMEASURED_ALPHA = 0.9  # before the first measurement
 STOPPING_PARAMETERS = ("validation_fraction", "n_iter_no_change", "tol")
+
+
+@contextmanager
+def unchanged_on_error(
+    estimator: Any, random_state: np.random.RandomState
+) -> Iterator[None]:
+    """Leave an estimator and its random state as they were if a call fails."""
+    attributes, draws = estimator.__dict__.copy(), random_state.get_state()
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__ = attributes
+        # With random_state=None it is NumPy's global one, which is not ours to set.
+        if random_state is not check_random_state(None):
+            random_state.set_state(draws)
+        raise
 
 
 def read_rows(
@@ -125,7 +143,8 @@ def _idle(
     if layout is None:
         yield "channel_order", "the rows are those of a table"
     else:
-        yield "categorical_features", "the rows are images"
+        if parameters["categorical_features"] is not None:
+            yield "categorical_features", "the rows are images"
         if len(layout.shape) == 2:
             yield "channel_order", f"images of shape {layout.shape} have one channel"
     yield from _idle_in_loss(parameters)

@@ -18,6 +18,7 @@ import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
+from sklearn_bcl._data.columns import Columns
 from sklearn_bcl._data.format import RowFormat
 from sklearn_bcl._net import Augmentation, ViewPair, labels_argument
 from sklearn_bcl._random import isolated_rng
@@ -115,11 +116,8 @@ def make_views(augmentation: Any, row_format: RowFormat, example: Tensor) -> Vie
     `augmentation` is one for both, or a pair, in which None leaves rows as they are.
     """
     columns = row_format.columns
-    categorical = None
-    if columns is not None and not columns.is_plain:
-        categorical = torch.from_numpy(columns.is_categorical).to(example.device)
     if not isinstance(augmentation, tuple | list):
-        both = _make_augmentation(augmentation, example, categorical)
+        both = _make_augmentation(augmentation, example, columns)
         return both, both
     if len(augmentation) != 2:
         raise ValueError(
@@ -127,9 +125,7 @@ def make_views(augmentation: Any, row_format: RowFormat, example: Tensor) -> Vie
             f"view). Got {len(augmentation)} of them."
         )
     first, second = (
-        identity_view
-        if part is None
-        else _make_augmentation(part, example, categorical)
+        identity_view if part is None else _make_augmentation(part, example, columns)
         for part in augmentation
     )
     if first is second is identity_view:
@@ -141,11 +137,11 @@ def make_views(augmentation: Any, row_format: RowFormat, example: Tensor) -> Vie
 
 
 def _make_augmentation(
-    augmentation: Any, example: Tensor, categorical: Tensor | None
+    augmentation: Any, example: Tensor, columns: Columns | None
 ) -> Augmentation:
     """Return a new augmentation, or a copy of the user's, tried on two rows.
 
-    `categorical` says which columns hold categories, to an augmentation that asks.
+    One that asks is told which columns of a table hold categories.
     """
     if augmentation == "auto":
         augmentation = "images" if example.ndim == 4 else "corruption"
@@ -159,8 +155,9 @@ def _make_augmentation(
         if isinstance(augmentation, str)
         else clone(augmentation, safe=False)
     )
-    if categorical is not None and OfColumns.applies_to(copied):
-        copied = OfColumns(copied, categorical)
+    if columns is not None and OfColumns.applies_to(copied):
+        mask = torch.from_numpy(columns.is_categorical).to(example.device)
+        copied = OfColumns(copied, mask if columns.categorical else None)
     generator = torch.Generator(example.device).manual_seed(0)
     try:
         with isolated_rng(0, example.device):
@@ -181,7 +178,22 @@ def _make_augmentation(
             "'augmentation' must return a tensor of the shape and dtype of its input, "
             f"{_describe(example)}. Got {_describe(view)}."
         )
+    if columns is not None:
+        _check_codes(view, columns)
     return copied
+
+
+def _check_codes(view: Tensor, columns: Columns) -> None:
+    """Raise if a view of rows holds something else than codes of categories."""
+    for j, categories in columns.by_number.items():
+        codes = view[:, j][~view[:, j].isnan()]
+        most = len(categories.frequent)
+        if not ((codes == codes.round()) & (codes >= 0) & (codes <= most)).all():
+            raise ValueError(
+                "'augmentation' must leave codes of categories whole numbers, here "
+                f"from 0 to {most}. {columns.labels([j])[0]} becomes {codes.tolist()}. "
+                "With an argument 'categorical', it is told which columns hold codes."
+            )
 
 
 def make_encoder(
@@ -211,7 +223,7 @@ def make_encoder(
         return ConvNetEncoder(shape, n_components), n_components
     columns, table_input = row_format.columns, None
     if columns is not None and not columns.is_plain:
-        table_input = TableInput(columns).to(example.device)
+        table_input = TableInput(columns, allow_nan).to(example.device)
     if encoder == "mlp":
         sizes = list(hidden_layer_sizes)
         if not all(isinstance(size, Integral) and size > 0 for size in sizes):
@@ -231,7 +243,16 @@ def make_encoder(
     else:
         if table_input is not None:
             example = table_input(example).detach()
-        module, size = _try_encoder(encoder, shape[0], example)
+        try:
+            module, size = _try_encoder(encoder, shape[0], example)
+        except ValueError as error:
+            if table_input is None:
+                raise
+            raise ValueError(
+                f"{error} The {row_format.n_features} columns of the table make "
+                f"{shape[0]} features (sklearn_bcl.encoders.TableInput); "
+                "torch.nn.LazyLinear finds their number."
+            ) from error
     if table_input is not None:
         module = TableEncoder(table_input, module)
     return module, size

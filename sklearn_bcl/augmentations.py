@@ -8,9 +8,9 @@ An augmentation is any picklable callable ``f(x, generator) -> x'``:
 - ``generator`` is a :class:`torch.Generator` on the device of ``x``.
 - The result is a new tensor of the same shape.
 
-A callable that also has an argument ``categorical`` is given which columns hold
-categories: a boolean tensor of shape ``(n_features,)``, if the table has categories or
-missing values.
+A callable that also has an argument ``categorical`` is told which columns hold
+categories, by a boolean tensor of shape ``(n_features,)``, or None if none does. Codes
+must stay valid codes. NaN in a view is a missing value.
 
 Those here take a feature's distribution and the range of pixels from the batch itself,
 whose rows are a random draw of the training rows, so they keep no state and no data.
@@ -18,6 +18,7 @@ whose rows are a random draw of the training rows, so they keep no state and no 
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
@@ -40,6 +41,14 @@ def _random_mask(x: Tensor, rate: float, generator: Generator) -> Tensor:
     return torch.rand(x.shape, generator=generator, device=x.device) < rate
 
 
+def _without_gaps(statistic: Tensor, of_present: Tensor) -> Tensor:
+    """Return a statistic of each column; where values are missing, that of the others.
+
+    Both are the same where none is missing, but for rounding.
+    """
+    return torch.where(statistic.isnan(), of_present, statistic)
+
+
 class OfColumns(nn.Module):
     """An augmentation that is told which columns hold categories.
 
@@ -47,19 +56,23 @@ class OfColumns(nn.Module):
     ----------
     augmentation : callable
         ``f(x, generator, categorical) -> x'``.
-    categorical : Tensor of bool, shape (n_features,)
+    categorical : Tensor of bool, shape (n_features,), or None
     """
 
-    categorical: Tensor
+    categorical: Tensor | None
 
-    def __init__(self, augmentation: Any, categorical: Tensor) -> None:
+    def __init__(self, augmentation: Any, categorical: Tensor | None) -> None:
         super().__init__()
         self.augmentation = augmentation
         self.register_buffer("categorical", categorical)
 
     @staticmethod
     def applies_to(augmentation: Any) -> bool:
-        """Return whether an augmentation has an argument ``categorical``."""
+        """Return whether an augmentation has an argument ``categorical`` to give."""
+        if isinstance(augmentation, functools.partial) and (
+            "categorical" in augmentation.keywords
+        ):
+            return False
         try:
             return "categorical" in inspect.signature(augmentation).parameters
         except (TypeError, ValueError):  # some callables have no signature
@@ -138,12 +151,11 @@ class FeatureMasking(BaseEstimator):
     ) -> Tensor:
         """Return a masked copy of ``x``, shape ``(n_rows, n_features)``."""
         check_interval("rate", self.rate, 0, 1)
-        if categorical is None:
-            center = x.mean(dim=0)
-        else:
+        center = _without_gaps(x.mean(dim=0), x.nanmean(dim=0))
+        if categorical is not None:
             codes = torch.where(x.isnan(), -1, x).mode(dim=0).values
             codes = torch.where(codes < 0, torch.nan, codes)
-            center = torch.where(categorical, codes, x.nanmean(dim=0))
+            center = torch.where(categorical, codes, center)
         return torch.where(_random_mask(x, self.rate, generator), center, x)
 
 
@@ -177,10 +189,11 @@ class GaussianNoise(BaseEstimator):
         noise = torch.randn(
             x.shape, generator=generator, device=x.device, dtype=x.dtype
         )
-        if categorical is None:
-            spread = x.std(dim=0, correction=0)
-        else:
-            spread = (x - x.nanmean(dim=0)).square().nanmean(dim=0).sqrt()
+        around_mean = x - x.nanmean(dim=0)
+        spread = _without_gaps(
+            x.std(dim=0, correction=0), around_mean.square().nanmean(dim=0).sqrt()
+        )
+        if categorical is not None:
             spread = torch.where(categorical, 0, spread)
         return x + self.scale * spread * noise
 

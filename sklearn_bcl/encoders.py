@@ -225,8 +225,9 @@ class TableInput(nn.Module):
 
     - the columns of numbers, of which a missing one becomes 0, the center;
     - a one-hot feature for each category of a column;
-    - instead, an embedding of 16 features, which is trained, if there are more than 32;
-    - an indicator of missing values for each column that had some in `fit`.
+    - instead, an embedding of 16 features, which is trained, if there are more than 32
+      with a missing value counted;
+    - an indicator of missing values for each other column that had some in `fit`.
 
     Rare categories, those in fewer than 5 rows and 1 % of the rows, share a place with
     unknown ones. Without rare ones in `fit`, an unknown category is none of the one-hot
@@ -239,6 +240,8 @@ class TableInput(nn.Module):
     ----------
     columns : Columns
         The columns of the training rows.
+    allow_nan : bool, default=False
+        Whether numbers may be missing in training (:class:`RobustScale`).
 
     References
     ----------
@@ -265,7 +268,7 @@ class TableInput(nn.Module):
     offsets: Tensor
     gaps: Tensor
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: Columns, allow_nan: bool = False) -> None:
         super().__init__()
         one_hot = columns.one_hot
         indices = {
@@ -289,7 +292,7 @@ class TableInput(nn.Module):
             with torch.no_grad():
                 self.embedding.weight[torch.cat([ends - 1, ends - 2])] = 0.0
         self.spread = columns.spread
-        self.scale = RobustScale(columns.n_encoded, allow_nan=True)
+        self.scale = RobustScale(columns.n_encoded, allow_nan)
         self.statistics: FeatureScales | None = None
 
     def fit_statistics(
@@ -299,25 +302,37 @@ class TableInput(nn.Module):
         before: TableInput | None = None,
     ) -> None:
         """Measure the centers and scales of the features (:class:`MLPEncoder`)."""
-        encoded = EncodedRows(rows, self.encode)
-        statistics = FeatureScales.of(encoded, random_state, len(self.numbers))
-        if before is not None and before.statistics is not None:
-            statistics = before.statistics + statistics
-        self.statistics = statistics
-        self.scale.set_statistics(statistics.center, statistics.scale / self.spread)
+        n_features = len(self.spread)
+        center, scale = np.zeros(n_features), np.ones(n_features)  # of embeddings
+        n_measured = n_features - EMBEDDING_SIZE * len(self.embedded)
+        if n_measured:
+            encoded = EncodedRows(rows, self._encode_as_they_are)
+            statistics = FeatureScales.of(encoded, random_state, len(self.numbers))
+            if before is not None and before.statistics is not None:
+                statistics = before.statistics + statistics
+            self.statistics = statistics
+            center[:n_measured] = statistics.center
+            scale[:n_measured] = statistics.scale
+        self.scale.set_statistics(center, scale / self.spread)
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the features before they are scaled; a missing number is NaN."""
+        features = self._encode_as_they_are(x)
+        if self.embedding is None:
+            return features
+        codes = x[:, self.embedded]
+        places = codes.nan_to_num().long() + self.offsets
+        places = torch.minimum(places.maximum(self.offsets), self.gaps - 1)
+        places = torch.where(codes.isnan(), self.gaps, places)
+        return torch.cat([features, self.embedding(places).flatten(1)], dim=1)
+
+    def _encode_as_they_are(self, x: Tensor) -> Tensor:
+        """Return all features but the embeddings."""
         parts = [
             x[:, self.numbers],
             (x[:, self.sources] == self.codes).to(x.dtype),
             x[:, self.indicated].isnan().to(x.dtype),
         ]
-        if self.embedding is not None:
-            codes = x[:, self.embedded]
-            places = codes.nan_to_num().long() + self.offsets
-            places = torch.where(codes.isnan(), self.gaps, places)
-            parts.append(self.embedding(places).flatten(1))
         return torch.cat(parts, dim=1)
 
     def forward(self, x: Tensor) -> Tensor:

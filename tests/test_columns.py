@@ -222,6 +222,54 @@ def test_frames_that_are_refused():
         read(pd.DataFrame({"a": ["b"], "c": [1]}))
 
 
+@pytest.mark.parametrize("values", [[2**60, 2**60 + 1], ["a", "b"]])
+def test_categories_that_are_large_numbers(values):
+    frame = pd.DataFrame({"c": values * 10})
+    for X in (frame, frame.to_numpy()):
+        row_format, _ = read(X, categorical_features=[0])
+        assert row_format.columns.categories[0].frequent == tuple(values)
+
+
+def test_categories_that_floats_do_not_tell_apart():
+    frame = pd.DataFrame({"c": [2.0**60, 1.0]})
+    with pytest.raises(ValueError, match=r"too large for exact numbers.*strings"):
+        read(frame, categorical_features=[0])
+
+
+def test_sparse_columns_are_numbers(X):
+    dummies = pd.get_dummies(pd.Series(list("abca")), sparse=True)
+    for frame in (dummies, dummies.assign(more=[1.0, 2.0, 3.0, 4.0])):
+        row_format, _ = read(frame)
+        assert row_format.columns.categorical == ()
+
+
+def test_wide_frames_are_read_at_once(X):
+    frame = pd.DataFrame(X, columns=list("abcde")).astype({"b": int})
+    _, array = read(frame)
+    assert_array_equal(array, frame.to_numpy(dtype=np.float32))
+    frame["d"] = frame["d"].astype(float)
+    frame.loc[3, "d"] = 1e300
+    with pytest.raises(ValueError, match=r"Column 'd' contains infinity.*1e\+300"):
+        read(frame)
+
+
+@pytest.mark.parametrize(
+    "names", [pd.MultiIndex.from_product([["a"], range(5)]), list("abcde"), range(5)]
+)
+def test_names_of_columns(X, names):
+    frame = pd.DataFrame(X, columns=names)
+    row_format, array = read(frame)
+    assert_array_equal(array, X)
+    assert_array_equal(row_format.read(frame), X)
+
+
+def test_missing_dates_among_strings_are_missing():
+    frame = frame_of(
+        pd.Series([pd.NaT if v is None else v for v in TEXT], dtype=object)
+    )
+    assert_array_equal(read(frame)[1][:, 1], CODES)
+
+
 def test_strings_in_an_array():
     with pytest.raises(ValueError, match=r"'a'.*Arrays hold numbers.*DataFrame"):
         read(np.array([["a", "1"], ["b", "2"]]))
@@ -257,12 +305,14 @@ def test_other_names_of_categories_change_nothing():
 def test_no_category_of_the_fit_is_left():
     row_format, _ = read(frame_of(CATEGORIES["object"]))
     later = frame_of(pd.Series(["A", "B", None] * 2))
-    with pytest.warns(UserWarning, match=r"Column 'c' has none of.*'b'.*Got 'B'"):
+    later = pd.concat([later] * 4)
+    with pytest.warns(UserWarning, match=r"Column 'c' has none of.*'b'.*Got 'A'"):
         array = row_format.read(later)
-    assert_array_equal(array[:, 1], [2, 2, NAN] * 2)
-    with pytest.raises(ValueError, match=r"Column 'c' held strings in fit. Got 2\.0"):
-        row_format.read(frame_of(pd.Series([1, 2] * 3)))
-    # One row of a new category is no reason to worry, and a gap is none either.
+    assert_array_equal(array[:, 1], [2, 2, NAN] * 8)
+    for values in ([1, 2] * 3, [True, False] * 3):
+        with pytest.raises(ValueError, match=r"held values of type string in fit. Got"):
+            row_format.read(frame_of(pd.Series(values)))
+    # A few rows of a new category are no reason to worry, and a gap is none either.
     assert row_format.read(pd.DataFrame({"other": [1], "c": ["A"]}))[0, 1] == 2
     assert np.isnan(row_format.read(frame_of(pd.Series([None] * 6)))[:, 1]).all()
 
@@ -287,8 +337,10 @@ def test_columns_that_say_nothing():
         row_format, array = read(frame)
     assert row_format.columns.numbers == [0, 1]
     assert row_format.encoder_shape == (2,)
-    frame["empty"] = "late"  # and whatever else
-    assert_array_equal(row_format.read(frame), array)
+    frame["empty"] = "late"
+    with pytest.warns(UserWarning, match="'empty': all values were missing in fit. Th"):
+        later = row_format.read(frame)
+    assert_array_equal(later[:, :3], array[:, :3])
 
 
 def test_names_of_rows_are_no_categories():
@@ -325,6 +377,14 @@ def test_gaps_that_were_not_there_in_fit(X):
     row_format, _ = read(frame)
     with pytest.raises(ValueError, match=r"Column 'b', Column 'd'.*Fill them"):
         row_format.read(gaps)
+
+
+def test_a_new_gap_of_a_category_is_an_unknown_one():
+    values = ["x"] * 600 + ["y"] * 400 + ["rare"]
+    row_format, _ = read(pd.DataFrame({"c": values}), fills_gaps=True)
+    with pytest.warns(UserWarning, match="as an unknown category"):
+        array = row_format.read(pd.DataFrame({"c": ["x", None, "new"]}))
+    assert_array_equal(array[:, 0], [0, 2, 2])
 
 
 def test_many_columns_are_not_all_named(X):
@@ -418,7 +478,8 @@ def test_features_are_scaled():
     )
     frame.loc[::4, "few"] = None
     row_format, array = read(frame)
-    layer = TableInput(row_format.columns)
+    torch.manual_seed(0)
+    layer = TableInput(row_format.columns, allow_nan=True)
     rows = torch.from_numpy(array)
     layer.fit_statistics(rows, random)
     features = layer(rows).detach()
@@ -429,7 +490,7 @@ def test_features_are_scaled():
     few = [1, 2, 3, 4, 6]
     assert features[:, few].var(dim=0).sum() == pytest.approx(0.25, rel=0.05)
     assert features[:, 5].var() == pytest.approx(0.9, rel=0.1)  # of the number, clipped
-    assert features[:, 7:].var(dim=0).sum() == pytest.approx(0.25, rel=0.05)
+    assert features[:, 7:].var(dim=0).sum() == pytest.approx(0.25, rel=0.2)
     # Calls are averaged, each with as much weight as it has rows.
     again = TableInput(row_format.columns)
     again.fit_statistics(rows, random, before=layer)

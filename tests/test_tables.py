@@ -1,5 +1,6 @@
 """The estimator on tables with categories and missing values."""
 
+import functools
 import pickle
 import warnings
 
@@ -188,6 +189,24 @@ def test_an_own_augmentation_gets_codes(table):
     # Of numbers, there is nothing to tell.
     small(augmentation=ask, max_epochs=1).fit(table[["count"]])
     assert seen["categorical"] is None
+    mine = functools.partial(ask, categorical="mine")
+    small(augmentation=mine, max_epochs=1).fit(table)
+    assert seen["categorical"] == "mine"
+
+
+def test_an_own_augmentation_must_leave_codes_valid(table):
+    match = r"'augmentation' must leave codes.*Column 'color' becomes.*'categorical'"
+    for broken in (
+        lambda x, generator: x + 0.1,
+        lambda x, generator: x - 1,
+        lambda x, generator: x + 50,
+    ):
+        with pytest.raises(ValueError, match=match):
+            small(augmentation=broken).fit(table)
+    # Rarely, it is seen too late: then codes stay within those of their column.
+    embedder = small().fit(table)
+    x = torch.tensor([[0.0, 1.0, 99.0, 0.0, 0.0], [0.0, 1.0, -9.0, 0.0, 0.0]])
+    assert embedder.encoder_(x).isfinite().all()
 
 
 # Encoders
@@ -273,10 +292,50 @@ def test_statistics_are_those_of_the_values_that_are_there(X):
 
 def test_an_augmentation_that_makes_gaps_is_found(X):
     def log(x, generator):
-        return (x - x.amin(dim=0) - 1e-3).log()
+        low = x.amin(dim=0)
+        return torch.where(x == low, torch.nan, x)
 
-    with pytest.raises(ValueError, match=r"loss is nan.*'augmentation'"):
-        small(augmentation=log).fit(X)
+    frame = pd.DataFrame(X).add_prefix("x").assign(color=["red", "blue"] * 50)
+    for rows in (X, frame.iloc[:, :5], frame):
+        with pytest.raises(ValueError, match=r"loss is nan.*'augmentation'|must leave"):
+            small(augmentation=log).fit(rows)
+
+
+@pytest.mark.parametrize("augmentation", ["corruption", "masking", "noise"])
+def test_a_gap_is_no_gap_of_the_whole_column(X, augmentation):
+    # With gaps that were not there in fit, and in augmentations made of others.
+    embedder = small(augmentation=augmentation, max_epochs=30).fit(X)
+    gaps = X.copy()
+    gaps[0] = np.nan
+    with pytest.warns(UserWarning, match="values are missing"):
+        score = embedder.score(gaps)
+    assert score == pytest.approx(embedder.score(X), abs=0.05)
+    part = embedder._net.augmentation[0]
+    view = part(torch.from_numpy(gaps), torch.Generator().manual_seed(0))
+    assert view.isnan().sum() < 20
+
+
+def test_columns_that_were_empty_stay_so(X):
+    gaps = X.copy()
+    gaps[:, 1] = np.nan
+    with pytest.warns(UserWarning, match="Column 1: all values are missing"):
+        embedder = small().partial_fit(gaps)
+    with pytest.warns(UserWarning, match="Column 1: all values were missing in fit"):
+        embedder.partial_fit(X)
+
+
+def test_what_was_read(table, X):
+    embedder = small().fit(table)
+    assert embedder.is_categorical_.tolist() == [False, True, True, True, False]
+    first = [table["color"].dropna().iloc[0], table["member"].iloc[0]]
+    assert [embedder.categories_[0][0], embedder.categories_[2][0]] == first
+    assert len(embedder.categories_) == 3
+    embedder.fit(X)
+    assert not embedder.is_categorical_.any()
+    assert embedder.categories_ == []
+    images = np.random.RandomState(0).rand(8, 6, 6)
+    embedder.set_params(encoder="mlp", augmentation="noise").fit(images)
+    assert not hasattr(embedder, "is_categorical_")
 
 
 # Several calls
@@ -287,7 +346,9 @@ def test_gaps_and_categories_that_come_later(table):
     embedder = small().partial_fit(first)
     later = table.assign(color="violet")
     with pytest.warns(UserWarning, match="values are missing, but none were in fit"):
-        with pytest.warns(UserWarning, match="'color' has none of the categories"):
+        with pytest.warns(
+            UserWarning, match="'color' has none of the frequent categories"
+        ):
             embedder.partial_fit(later)
     assert np.isfinite(embedder.loss_curve_).all()
     with pytest.warns(UserWarning, match="values are missing"):
@@ -304,6 +365,10 @@ def test_a_warm_start_keeps_the_categories(table):
         embedder.fit(table)
     again = clone(embedder).set_params(categorical_features="from_dtype").fit(table)
     assert_array_equal(again.transform(table), before)
+    chosen = clone(embedder).set_params(categorical_features=CATEGORIES).fit(table)
+    chosen.set_params(categorical_features="from_dtype")
+    with pytest.raises(ValueError, match="'from_dtype' are other columns"):
+        chosen.fit(table)
 
 
 def test_a_failed_fit_leaves_the_estimator(table):
@@ -314,8 +379,14 @@ def test_a_failed_fit_leaves_the_estimator(table):
     assert_array_equal(embedder.transform(table), expected)
 
 
+def test_a_wrong_number_of_features_is_explained(table):
+    with pytest.raises(ValueError, match=r"The 5 columns of the table make \d+ feat"):
+        small(encoder=nn.Linear(5, 6)).fit(table)
+
+
 def test_categories_of_images_cannot_act():
-    images = np.zeros((8, 6, 6), dtype=np.float32)
+    images = np.random.RandomState(0).rand(8, 6, 6)
+    small(encoder="mlp", categorical_features=None, augmentation="noise").fit(images)
     with pytest.raises(ValueError, match=r"'categorical_features' \[0\] cannot act"):
         small(encoder="mlp", categorical_features=[0], augmentation="noise").fit(images)
 

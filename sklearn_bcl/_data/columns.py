@@ -16,13 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sklearn_bcl._data.frames import Column, is_frame, labels_of, read_columns
+from sklearn_bcl._data.frames import (
+    Column,
+    is_frame,
+    labels_of,
+    read_columns,
+    read_numbers,
+)
 
 RARE_ROWS = 5  # a category of fewer rows is rare,
 RARE_SHARE = 0.01  # but not if it has this share of them
 MOST_ONE_HOT = 32  # places of a column; with more, it is embedded
 EMBEDDING_SIZE = 16
 CATEGORY_SPREAD = 0.5  # of a column of categories, beside 1 for numbers
+ENOUGH_ROWS = 20  # to wonder that no category is a frequent one
 MOST_NAMED = 5  # columns in a message
 
 
@@ -39,13 +46,13 @@ class Categories:
         Those that are not rare.
     has_rare : bool
         Whether there were rare ones in fit.
-    is_text : bool
-        Whether the categories are strings.
+    kind : str
+        What they are: "string", "number", "boolean" or another type.
     """
 
     frequent: tuple[Any, ...]
     has_rare: bool
-    is_text: bool
+    kind: str
 
     @classmethod
     def of(cls, column: Column) -> Categories:
@@ -57,7 +64,7 @@ class Categories:
         in_order = np.argsort(first)
         frequent = used[in_order][counts[in_order] >= least]
         names = tuple(column.categories[code] for code in frequent)
-        return cls(names, len(frequent) < len(used), column.is_text)
+        return cls(names, len(frequent) < len(used), column.kind())
 
     @property
     def n_codes(self) -> int:
@@ -79,18 +86,17 @@ class Categories:
 
     def _refuse_or_warn(self, column: Column) -> None:
         """Say that a column holds nothing that was frequent in fit."""
-        assert column.categories is not None
-        value = column.categories[column.values.max()]
-        if column.is_text != self.is_text:
-            kind = "strings" if self.is_text else "numbers"
+        kinds, value = {column.kind(), self.kind}, column.used()[0]
+        if self.kind and len(kinds) > 1 and kinds != {"number", "boolean"}:
             raise ValueError(
-                f"{column.label} held {kind} in fit. Got {value!r}: turn it into what "
-                "it was."
+                f"{column.label} held values of type {self.kind} in fit. Got "
+                f"{value!r}: turn it into what it was."
             )
-        if self.frequent and len(column.values) > 1:
+        if self.frequent and len(column.values) >= ENOUGH_ROWS:
             warnings.warn(
-                f"{column.label} has none of the categories that it had in fit, such "
-                f"as {self.frequent[0]!r}. Got {value!r}: all count as unknown.",
+                f"{column.label} has none of the frequent categories of the fit, such "
+                f"as {self.frequent[0]!r}. Got {value!r}: all values count as rare or "
+                "unknown.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -112,6 +118,8 @@ class Columns:
         Columns in which some values were missing in fit.
     empty : tuple of int
         Columns in which all were. They are ignored.
+    by_dtype : bool
+        Whether dtypes said which columns hold categories.
     """
 
     n_columns: int
@@ -120,6 +128,7 @@ class Columns:
     categories: tuple[Categories, ...] = ()
     gaps: tuple[int, ...] = ()
     empty: tuple[int, ...] = ()
+    by_dtype: bool = True
 
     @classmethod
     def of(
@@ -138,7 +147,10 @@ class Columns:
                 "numbers only. Give a dense array or a DataFrame, or leave it out."
             )
         categories: dict[int, Categories] = {}
-        if is_frame(X) or is_chosen:
+        numbers = None if is_chosen else read_numbers(X, names)
+        if numbers is not None:
+            X = numbers
+        elif is_frame(X) or is_chosen:
             values = np.empty(X.shape, dtype=np.float32)
             for j, column in enumerate(read_columns(X, names)):
                 by_type = column.categories is not None
@@ -158,6 +170,7 @@ class Columns:
             tuple(categories.values()),
             tuple(np.flatnonzero((n_missing > 0) & ~is_empty).tolist()),
             tuple(np.flatnonzero(is_empty).tolist()),
+            chosen is None,
         )
         columns._check_that_columns_act()
         return columns, X
@@ -169,21 +182,38 @@ class Columns:
         """
         if not is_frame(X) and not self.categorical:
             return X
-        categories = dict(zip(self.categorical, self.categories, strict=True))
+        numbers = None if self.categorical else read_numbers(X, self.names)
+        if numbers is not None:
+            return numbers
+        categories = self.by_number
         values = np.empty(X.shape, dtype=np.float32)
         for j, column in enumerate(read_columns(X, self.names)):
-            if j in self.empty:
-                values[:, j] = np.nan
-            elif j in categories:
+            if j in categories and j not in self.empty:
                 values[:, j] = categories[j].read(column)
-            else:
+            elif column.categories is None or j not in self.empty:
                 values[:, j] = column.as_numbers()
+            else:  # it is ignored, whatever it is
+                values[:, j] = np.where(column.values < 0, np.nan, 0.0)
         return values
 
-    def new_gaps(self, X: Any) -> list[str]:
+    def new_gaps(self, X: Any) -> list[int]:
         """Return the columns in which values are missing, but were not in fit."""
         missing = set(np.flatnonzero(_count_missing(X)).tolist())
-        return self.labels(sorted(missing - {*self.gaps, *self.empty}))
+        return sorted(missing - {*self.gaps, *self.empty})
+
+    def new_values(self, X: Any) -> list[int]:
+        """Return the columns in which there are values, but were none in fit."""
+        if not self.empty:
+            return []
+        n_missing = _count_missing(X)
+        return [j for j in self.empty if n_missing[j] < X.shape[0]]
+
+    def close_gaps(self, X: Any, columns: Sequence[int]) -> Any:
+        """Turn missing values of some columns of categories into unknown categories."""
+        for j, categories in self.by_number.items():
+            if j in columns:
+                X[np.isnan(X[:, j]), j] = len(categories.frequent)
+        return X
 
     def labels(self, columns: Sequence[int]) -> list[str]:
         """Return what some columns are called in messages."""
@@ -201,6 +231,11 @@ class Columns:
         return np.isin(np.arange(self.n_columns), self.categorical)
 
     @property
+    def by_number(self) -> dict[int, Categories]:
+        """Categories of each column that holds some."""
+        return dict(zip(self.categorical, self.categories, strict=True))
+
+    @property
     def numbers(self) -> list[int]:
         """Columns of numbers that are not empty."""
         others = {*self.categorical, *self.empty}
@@ -214,7 +249,7 @@ class Columns:
         """
         return [
             (j, code)
-            for j, categories in zip(self.categorical, self.categories, strict=True)
+            for j, categories in self.by_number.items()
             if 1 < categories.n_codes + (j in self.gaps) <= MOST_ONE_HOT
             for code in range(categories.n_codes)
         ]
@@ -224,7 +259,7 @@ class Columns:
         """Columns of more categories than are made one-hot, and how many."""
         return [
             (j, len(categories.frequent))
-            for j, categories in zip(self.categorical, self.categories, strict=True)
+            for j, categories in self.by_number.items()
             if categories.n_codes + (j in self.gaps) > MOST_ONE_HOT
         ]
 
@@ -269,7 +304,7 @@ class Columns:
             )
         rare = [
             j
-            for j, categories in zip(self.categorical, self.categories, strict=True)
+            for j, categories in self.by_number.items()
             if categories.has_rare and not categories.frequent
         ]
         if rare:

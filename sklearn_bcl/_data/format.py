@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils.validation import check_array
 from torch import Tensor
@@ -159,9 +160,7 @@ class RowFormat:
             X = self.columns.read(X)
         X = _as_array(X, self.layout is not None, min_rows, self.owner)
         self._check_shape(X.shape[1:])
-        if self.columns is not None:
-            self._allow_or_refuse(self.columns.new_gaps(X))
-        return X
+        return X if self.columns is None else self._check_gaps(X, self.columns)
 
     def _check_names(self, X: Any) -> None:
         names, given = self.feature_names, names_of(X)
@@ -191,14 +190,30 @@ class RowFormat:
                 f"shape {self.row_shape}."
             )
 
-    def _allow_or_refuse(self, new_gaps: list[str]) -> None:
-        """Say that values are missing where none were in fit."""
+    def _check_gaps(self, X: Any, columns: Columns) -> Any:
+        """Return rows in which values may be missing where none were in fit.
+
+        Say so, or refuse them.
+        """
+        late = columns.new_values(X)
+        if late:
+            warnings.warn(
+                f"{name_some(columns.labels(late))}: all values were missing in fit. "
+                "They are still ignored.",
+                UserWarning,
+                stacklevel=2,
+            )
+        new_gaps = columns.new_gaps(X)
         if not new_gaps:
-            return
-        message = f"{name_some(new_gaps)}: values are missing, but none were in fit. "
+            return X
+        message = (
+            f"{name_some(columns.labels(new_gaps))}: values are missing, but none were "
+            "in fit. "
+        )
         if not self.fills_gaps:
             raise ValueError(
-                f"{message}Fill them: the 'encoder' gets the rows as they are."
+                f"{message}Fill them, fit on rows with missing values, or use "
+                "encoder='mlp': your own 'encoder' gets these rows as they are."
             )
         warnings.warn(
             f"{message}They count as the median of the column, or as an unknown "
@@ -206,6 +221,7 @@ class RowFormat:
             UserWarning,
             stacklevel=2,
         )
+        return columns.close_gaps(X, new_gaps)
 
     def check_columns(self, categorical_features: Any) -> None:
         """Raise if the parameter now asks for other categories than these rows have."""
@@ -214,9 +230,11 @@ class RowFormat:
         columns = self.columns
         chosen = choose_columns(categorical_features, columns.n_columns, columns.names)
         if chosen is None:
-            return
-        changed = set(np.flatnonzero(chosen != columns.is_categorical))
-        if changed - set(columns.empty):
+            has_changed = not columns.by_dtype
+        else:
+            changed = np.flatnonzero(chosen != columns.is_categorical)
+            has_changed = not set(changed.tolist()) <= set(columns.empty)
+        if has_changed:
             raise ValueError(
                 f"'categorical_features' {categorical_features!r} are other columns "
                 "than those of the last fit, which a warm start and partial_fit go on "
@@ -274,15 +292,20 @@ def _as_table(X: Any, owner: str, needs_columns: bool) -> Any:
         return X
     if not needs_columns or sparse.issparse(X):
         return _as_array(X, False, 0, owner)
-    array = X.detach().cpu().numpy() if isinstance(X, Tensor) else np.asarray(X)
+    array = _from_tensor(X) if isinstance(X, Tensor) else np.asarray(X)
     return array if array.dtype.kind in "fiub" else np.asarray(X, dtype=object)
+
+
+def _from_tensor(X: Tensor) -> NDArray[Any]:
+    X = X.detach().cpu()
+    array: NDArray[Any] = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+    return array
 
 
 def _as_array(X: Any, flat_images: bool, min_rows: int, owner: str) -> Any:
     """Return valid rows: float32, NaN included, or images that stay uint8."""
     if isinstance(X, Tensor):
-        X = X.detach().cpu()
-        X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+        X = _from_tensor(X)
     n_dimensions = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
     checks: dict[str, Any] = {"order": "C", "ensure_min_samples": min_rows}
     if n_dimensions > 2:

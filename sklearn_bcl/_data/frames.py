@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import sys
+from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from sklearn_bcl._sklearn_compat import get_feature_names, is_missing
 
+MOST_EXACT = 2.0**53  # above, float64 skips integers
 DATES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64)
 DATES_ERROR = (
     "{label} holds dates or times. Turn them into numbers first, such as the month, "
@@ -35,8 +37,8 @@ class Column:
     label : str
         The column in messages.
     values : ndarray of shape (n_rows,)
-        Numbers, float64 with NaN where one is missing, or integer codes of categories,
-        -1 where one is missing.
+        Numbers, NaN where one is missing, or integer codes of categories, -1 where one
+        is missing.
     categories : list or None
         What the codes mean; None if the values are numbers.
     """
@@ -45,38 +47,44 @@ class Column:
     values: NDArray[Any]
     categories: list[Any] | None = None
 
-    @property
-    def is_text(self) -> bool:
-        """Whether the categories are strings: they are never equal to numbers."""
-        categories = self.categories
-        return categories is not None and all(isinstance(v, str) for v in categories)
-
     def as_categories(self) -> Column:
         """Return numbers as categories."""
         if self.categories is not None:
             return self
         known = ~np.isnan(self.values)
         categories, codes = np.unique(self.values[known], return_inverse=True)
+        if categories.dtype.kind == "f" and (np.abs(categories) > MOST_EXACT).any():
+            raise ValueError(
+                f"{self.label} holds categories that are too large for exact numbers, "
+                f"such as {categories[-1]!r}. Turn them into strings."
+            )
         values = np.full(len(self.values), -1)
         values[known] = codes
         return Column(self.label, values, categories.tolist())
+
+    def kind(self) -> str:
+        """Return the kind of the categories that occur, "" if none does."""
+        return _common_kind(self.label, self.used())
+
+    def used(self) -> list[Any]:
+        """Return the categories that occur."""
+        assert self.categories is not None
+        return [self.categories[code] for code in np.unique(self.values) if code >= 0]
 
     def as_numbers(self) -> NDArray[np.float32]:
         """Return the numbers, or raise ``ValueError`` if they are none."""
         numbers = self.values
         if self.categories is not None:
-            known = self.values >= 0
-            used = [self.categories[code] for code in np.unique(self.values[known])]
-            if not all(isinstance(value, Real) for value in used):
+            if self.kind() not in ("", "number", "boolean"):
                 raise ValueError(
-                    f"{self.label} holds {used[0]!r}, which is no number. Turn it into "
-                    "numbers, or make it a category in fit: by its dtype with "
+                    f"{self.label} holds {self.used()[0]!r}, which is no number. Turn "
+                    "it into numbers, or make it a category in fit: by its dtype with "
                     "categorical_features='from_dtype', or by its name in "
                     "'categorical_features'."
                 )
             lookup = np.full(len(self.categories) + 1, np.nan)
-            for code in np.unique(self.values[known]):
-                lookup[code] = self.categories[code]
+            for code in np.unique(self.values[self.values >= 0]):
+                lookup[code] = _as_float(self.categories[code])
             numbers = lookup[self.values]
         with np.errstate(over="ignore"):
             result = numbers.astype(np.float32)
@@ -110,11 +118,11 @@ def _is_a(library: str, name: str, value: Any) -> bool:
 def names_of(X: Any) -> Any:
     """Return the names of the columns of `X`, or None, as scikit-learn reads them."""
     if is_frame(X):
-        names, counts = np.unique(np.asarray(X.columns, dtype=str), return_counts=True)
-        if (counts > 1).any():
+        ((name, count),) = Counter(map(str, X.columns)).most_common(1) or [("", 0)]
+        if count > 1:
             raise ValueError(
-                f"'X' has {counts.max()} columns of the name "
-                f"{str(names[counts.argmax()])!r}. Give each column a name of its own."
+                f"'X' has {count} columns of the name {name!r}. Give each column a "
+                "name of its own."
             )
     return get_feature_names(X)
 
@@ -126,6 +134,21 @@ def labels_of(names: Sequence[str] | None, n_columns: int) -> list[str]:
     return [f"Column {name!r}" for name in names]
 
 
+def read_numbers(X: Any, names: Sequence[str] | None) -> NDArray[np.float32] | None:
+    """Return a DataFrame of pandas all at once, if it holds numbers of NumPy only."""
+    if not _is_a("pandas", "DataFrame", X) or not all(
+        isinstance(dtype, np.dtype) and dtype.kind in "fiu" for dtype in X.dtypes
+    ):
+        return None
+    with np.errstate(over="ignore"):
+        values: NDArray[np.float32] = X.to_numpy(dtype=np.float32)
+        is_suspect = not np.isfinite(values.sum())
+    for j in np.flatnonzero(np.isinf(values).any(axis=0)) if is_suspect else ():
+        label = labels_of(names, X.shape[1])[j]
+        Column(label, X.iloc[:, j].to_numpy(dtype=np.float64)).as_numbers()
+    return values
+
+
 def read_columns(X: Any, names: Sequence[str] | None) -> Iterator[Column]:
     """Yield the columns of a DataFrame, or of an array with two axes."""
     labels = labels_of(names, X.shape[1])
@@ -133,11 +156,12 @@ def read_columns(X: Any, names: Sequence[str] | None) -> Iterator[Column]:
         for label, series in zip(labels, X.iter_columns(), strict=True):
             yield _read_polars(label, series)
     elif _is_a("pandas", "DataFrame", X):
-        for j, label in enumerate(labels):
-            yield _read_pandas(label, X.iloc[:, j])
+        for label, (_, series) in zip(labels, X.items(), strict=True):
+            yield _read_pandas(label, series)
     elif X.dtype.kind in "fiub":
         for label, values in zip(labels, X.T, strict=True):
-            yield Column(label, values.astype(np.float64))
+            is_integer = X.dtype.kind in "iu"  # float64 may not hold it
+            yield Column(label, values if is_integer else values.astype(np.float64))
     else:
         for label, values in zip(labels, X.T, strict=True):
             yield read_objects(label, values.tolist())
@@ -153,11 +177,15 @@ def _read_pandas(label: str, series: Any) -> Column:
         return Column(label, codes, series.cat.categories.tolist())
     if dtype.kind in "mM":
         raise ValueError(DATES_ERROR.format(label=label))
-    if types.is_bool_dtype(dtype) or types.is_numeric_dtype(dtype):
+    is_boolean = types.is_bool_dtype(dtype)
+    if is_boolean or types.is_numeric_dtype(dtype):
         if dtype.kind == "c":
             raise ValueError(NESTED_ERROR.format(label=label, kind=dtype))
+        if isinstance(dtype, np.dtype) and dtype.kind in "iu":
+            return Column(label, series.to_numpy())
         numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
-        return _of_numbers(label, numbers, types.is_bool_dtype(dtype))
+        is_sparse = isinstance(dtype, pandas.SparseDtype)  # which holds numbers
+        return _of_numbers(label, numbers, is_boolean and not is_sparse)
     return read_objects(label, series.tolist())
 
 
@@ -191,26 +219,39 @@ def read_objects(label: str, values: list[Any]) -> Column:
         nested = (type(v).__name__ for v in values if not isinstance(v, Hashable))
         kind = next(nested, "object")
         raise ValueError(NESTED_ERROR.format(label=label, kind=kind)) from error
-    known = [value for value in places if not is_missing(value)]
-    kinds = {_kind(value) for value in known}
-    if "date" in kinds:
-        raise ValueError(DATES_ERROR.format(label=label))
-    if kinds <= {"number", "boolean"} and kinds != {"boolean"}:
+    known = [value for value in places if not _is_missing(value)]
+    kind = _common_kind(label, known)
+    if kind in ("", "number"):
         lookup = np.array([_as_float(value) for value in places])
         return Column(label, lookup[codes] if codes else np.empty(0))
+    if kind == "date":
+        raise ValueError(DATES_ERROR.format(label=label))
+    if kind not in ("string", "boolean"):
+        raise ValueError(NESTED_ERROR.format(label=label, kind=kind))
+    numbers = {value: number for number, value in enumerate(known)}
+    lookup = np.array([numbers.get(value, -1) for value in places], dtype=np.intp)
+    if kind == "boolean":
+        known = [bool(value) for value in known]
+    return Column(label, lookup[codes], known)
+
+
+def _common_kind(label: str, values: list[Any]) -> str:
+    """Return the kind of all values, or raise ``ValueError`` if they differ."""
+    kinds = {_kind(value) for value in values}
+    if kinds == {"number", "boolean"}:
+        return "number"
     if len(kinds) > 1:
         first, second = sorted(kinds)[:2]
         raise ValueError(
             f"{label} mixes values of type {first} and {second}. Turn them into one, "
             "for example all into strings."
         )
-    if not kinds <= {"string", "boolean"}:
-        raise ValueError(NESTED_ERROR.format(label=label, kind=kinds.pop()))
-    numbers = {value: number for number, value in enumerate(known)}
-    lookup = np.array([numbers.get(value, -1) for value in places], dtype=np.intp)
-    if kinds == {"boolean"}:
-        known = [bool(value) for value in known]
-    return Column(label, lookup[codes], known)
+    return kinds.pop() if kinds else ""
+
+
+def _is_missing(value: Any) -> bool:
+    pandas = sys.modules.get("pandas")
+    return is_missing(value) or (pandas is not None and value is pandas.NaT)
 
 
 def _kind(value: Any) -> str:
@@ -226,7 +267,7 @@ def _kind(value: Any) -> str:
 
 
 def _as_float(value: Any) -> float:
-    if is_missing(value):
+    if _is_missing(value):
         return np.nan
     try:
         return float(value)

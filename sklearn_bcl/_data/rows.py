@@ -88,12 +88,15 @@ class Rows(Dataset[Tensor]):
 
     @property
     def has_gaps(self) -> bool:
-        """Whether values of a table are missing."""
-        if self.format.layout is not None:
+        """Whether numbers of a table are missing."""
+        columns = self.format.columns
+        if columns is None:
             return False
-        if isinstance(self.data, Tensor):
+        if not isinstance(self.data, Tensor):
+            return bool(np.isnan(self.data.data).any())
+        if not columns.categorical:
             return bool(self.data.isnan().any())
-        return bool(np.isnan(self.data.data).any())
+        return bool(self.data[:, columns.numbers].isnan().any())
 
     def __len__(self) -> int:
         return len(self.indices)
