@@ -51,9 +51,10 @@ def main() -> None:
     )
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=1797)
     arguments = parser.parse_args()
 
-    X, y = load_digits(return_X_y=True)
+    X, y = (data[: arguments.rows] for data in load_digits(return_X_y=True))
     settings = {
         "two processes": (2, 1),
         "sequence, one thread": (1, 1),

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import brier_score_loss, roc_auc_score
+from scipy.stats import rankdata
+from sklearn.metrics import brier_score_loss
 from sklearn.utils import check_array, check_consistent_length, resample
 
 from sklearn_bcl._sklearn_compat import safe_indexing
@@ -133,14 +134,7 @@ class PosteriorDisplay:
                 "The posterior needs an anchor with candidates of its own class and of "
                 "another one. Got none: give rows of two classes at least."
             )
-        self.auc_ = float(
-            np.mean(
-                [
-                    roc_auc_score(*anchor)
-                    for anchor in zip(truth[both], proba[both], strict=True)
-                ]
-            )
-        )
+        self.auc_ = float(_auc(proba[both], truth[both]).mean())
         predicted, observed = self._reliability(proba.ravel(), truth.ravel())
         self.calibration_error_ = float(np.abs(predicted - observed).mean())
         self.brier_score_ = float(brier_score_loss(truth.ravel(), proba.ravel()))
@@ -184,3 +178,11 @@ class PosteriorDisplay:
             for values in (proba, truth)
         )
         return predicted, observed
+
+
+def _auc(score: NDArray[Any], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the AUC of each row: scikit-learn's takes milliseconds for one."""
+    n_true = truth.sum(axis=1)
+    ranks = rankdata(score, axis=1)  # tied ones share the mean
+    won = np.where(truth, ranks, 0).sum(axis=1) - n_true * (n_true + 1) / 2
+    return np.asarray(won / (n_true * (truth.shape[1] - n_true)))
