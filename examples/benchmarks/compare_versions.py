@@ -102,6 +102,7 @@ def main() -> None:
     )
     parser.add_argument("other", type=Path, nargs="?", help="folder of a checkout")
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--cases", default="", help="only those with this in the name")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -112,7 +113,7 @@ def main() -> None:
     this, other = Version(HERE), Version(arguments.other.resolve())
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}\n")
     print("| case | other / this, median | quartiles |\n|---|---|---|")
-    for case in this.cases:
+    for case in (case for case in this.cases if arguments.cases in case):
         ratios = []
         for repeat in range(arguments.repeats + 1):
             order = (this, other) if repeat % 2 else (other, this)

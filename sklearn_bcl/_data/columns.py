@@ -198,8 +198,8 @@ class Columns:
 
     def new_gaps(self, X: Any) -> list[int]:
         """Return the columns in which values are missing, but were not in fit."""
-        missing = set(np.flatnonzero(_count_missing(X)).tolist())
-        return sorted(missing - {*self.gaps, *self.empty})
+        missing = np.flatnonzero(_count_missing(X)).tolist()
+        return sorted({*missing} - {*self.gaps, *self.empty}) if missing else []
 
     def new_values(self, X: Any) -> list[int]:
         """Return the columns in which there are values, but were none in fit."""

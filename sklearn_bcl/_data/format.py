@@ -129,11 +129,15 @@ class RowFormat:
         takes NaN.
         """
         names, columns = names_of(X), None
-        if image_shape is None and _is_table(X):
-            needs_columns = not isinstance(categorical_features, str | None)
-            X = _as_table(X, owner, needs_columns)
-            columns, X = Columns.of(X, categorical_features, names)
-        X = _as_array(X, image_shape is not None, min_rows, owner)
+        arguments = {"categorical_features": categorical_features, "names": names}
+        are_named = not isinstance(categorical_features, str | None)
+        if image_shape is None and _has_columns(X, are_named):
+            columns, X = Columns.of(_as_table(X), **arguments)
+            X = _as_array(X, False, min_rows, owner)
+        else:
+            X = _as_array(X, image_shape is not None, min_rows, owner)
+            if image_shape is None and X.ndim == 2:
+                columns, X = Columns.of(X, **arguments)
         layout = _find_layout(X, image_shape, channel_order)
         is_named = names is not None and X.ndim == 2
         row_format = cls(
@@ -154,20 +158,21 @@ class RowFormat:
         """
         if len(self.row_shape) == 1:
             self._check_names(X)
-        if self.columns is not None and _is_table(X):
-            X = _as_table(X, self.owner, bool(self.columns.categorical))
+        columns = self.columns
+        if columns is not None and _has_columns(X, bool(columns.categorical)):
+            X = _as_table(X)
             self._check_shape(X.shape[1:])
-            X = self.columns.read(X)
+            X = columns.read(X)
         X = _as_array(X, self.layout is not None, min_rows, self.owner)
         self._check_shape(X.shape[1:])
-        return X if self.columns is None else self._check_gaps(X, self.columns)
+        return X if columns is None else self._check_gaps(X, columns)
 
     def _check_names(self, X: Any) -> None:
-        names, given = self.feature_names, names_of(X)
+        names, given = self.feature_names, names_of(X) if is_frame(X) else None
         try:
             check_feature_names(X, names and np.array(names, dtype=object), self.owner)
         except ValueError as error:
-            assert names is not None
+            assert names is not None and given is not None
             if sorted(given) != sorted(names):
                 raise
             now, before = next(
@@ -276,22 +281,21 @@ class RowFormat:
         return batch.to(torch.float32) if self.layout is None else self.layout(batch)
 
 
-def _is_table(X: Any) -> bool:
-    """Return whether rows have one axis, unless they cannot be told from images."""
-    n_dimensions: int = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
-    return is_frame(X) or n_dimensions == 2
+def _has_columns(X: Any, are_categories: bool) -> bool:
+    """Return whether columns are to be read one by one.
 
-
-def _as_table(X: Any, owner: str, needs_columns: bool) -> Any:
-    """Return a DataFrame as it is, and other rows of a table as a matrix.
-
-    It holds float32. Where columns of categories are to be read from it, an array holds
-    what it does.
+    Those of a DataFrame are, and those of a dense array if some are categories.
     """
     if is_frame(X):
+        return True
+    n_dimensions: int = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
+    return are_categories and n_dimensions == 2 and not sparse.issparse(X)
+
+
+def _as_table(X: Any) -> Any:
+    """Return a DataFrame as it is, and an array of numbers or of Python objects."""
+    if is_frame(X):
         return X
-    if not needs_columns or sparse.issparse(X):
-        return _as_array(X, False, 0, owner)
     array = _from_tensor(X) if isinstance(X, Tensor) else np.asarray(X)
     return array if array.dtype.kind in "fiub" else np.asarray(X, dtype=object)
 
