@@ -278,6 +278,14 @@ def test_strings_in_an_array():
         read(frame, categorical_features=None)
 
 
+def test_na_in_an_array():
+    frame = pd.DataFrame({"a": [1, None, 2], "b": [1.0, 2.0, 3.0]}).convert_dtypes()
+    with pytest.raises(
+        TypeError, match=r"'NAType'\. Give the DataFrame itself, or NaN"
+    ):
+        read(frame.to_numpy())
+
+
 # Which categories have a code of their own
 
 

@@ -330,6 +330,12 @@ def _as_array(X: Any, flat_images: bool, min_rows: int, owner: str) -> Any:
                 f"{error}. Arrays hold numbers. For columns of categories, give a "
                 "DataFrame, or their indices in 'categorical_features'."
             ) from error
+        except TypeError as error:
+            if "NAType" not in str(error):
+                raise
+            raise TypeError(
+                f"{error}. Give the DataFrame itself, or NaN in place of NA."
+            ) from error
 
 
 def _find_layout(
