@@ -198,9 +198,8 @@ class MLPEncoder(nn.Module):
         """
         if self.scale is None:
             return
-        statistics = FeatureScales.of(rows, random_state)
-        if isinstance(before, MLPEncoder) and before.statistics is not None:
-            statistics = before.statistics + statistics
+        earlier = before.statistics if isinstance(before, MLPEncoder) else None
+        statistics = FeatureScales.of(rows, random_state, before=earlier)
         self.statistics = statistics
         self.scale.set_statistics(statistics.center, statistics.scale)
 
@@ -307,9 +306,10 @@ class TableInput(nn.Module):
         n_measured = n_features - EMBEDDING_SIZE * len(self.embedded)
         if n_measured:
             encoded = EncodedRows(rows, self._encode_as_they_are)
-            statistics = FeatureScales.of(encoded, random_state, len(self.numbers))
-            if before is not None and before.statistics is not None:
-                statistics = before.statistics + statistics
+            earlier = None if before is None else before.statistics
+            statistics = FeatureScales.of(
+                encoded, random_state, len(self.numbers), earlier
+            )
             self.statistics = statistics
             center[:n_measured] = statistics.center
             scale[:n_measured] = statistics.scale

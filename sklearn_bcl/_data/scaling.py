@@ -52,11 +52,13 @@ class FeatureScales:
         rows: ReadableRows,
         random_state: np.random.RandomState,
         n_numbers: int | None = None,
+        before: FeatureScales | None = None,
     ) -> FeatureScales:
         """Measure the features on the rows, or on a random 10,000 of them.
 
         After the first `n_numbers`, the spread is the standard deviation. Of features
-        that are 0 or 1, quartiles say little.
+        that are 0 or 1, quartiles say little. Rows of an earlier call, `before`, count
+        as well.
         """
         n_rows, n_features = len(rows), rows[:1].numel()
         most = min(MOST_ROWS, max(LEAST_ROWS, MOST_VALUES // n_features))
@@ -73,7 +75,8 @@ class FeatureScales:
         if n_numbers is not None:
             scale[n_numbers:] = values[:, n_numbers:].std(axis=0, dtype=np.float64)
         scale = np.where(varies, scale, 1.0)
-        return cls(center, scale, n_rows, varies * n_rows)
+        measured = cls(center, scale, n_rows, varies * n_rows)
+        return measured if before is None else before + measured
 
     def __add__(self, other: FeatureScales) -> FeatureScales:
         n_rows = self.n_rows + other.n_rows
