@@ -160,10 +160,10 @@ class BCLEmbedder(
         Concentration of "bcl": hardness of the negatives. 0.5 means no hard negative
         mining: each sample counts by how likely it is a true negative. Above, hard
         ones count more, at 1 the most; below, easy ones, of which fewest are false.
-    robustness : float in [0, 1], default=0.0
-        How strongly rows are weighed down whose two views disagree. 0 is the mean over
-        all rows, as in the paper. 1 counts a row in proportion to the share that its
-        views have in the softmax of the loss.
+    bin_weight : float >= 0, default=1.0
+        Weight of a second loss beside `loss`, for tables. A linear map predicts in
+        which of 8 quantile bins each number of a row is, from the embeddings of both
+        views [3]_. At 0, there is `loss` alone, as in the paper.
 
     Optimization
         How the encoder is trained.
@@ -233,10 +233,9 @@ class BCLEmbedder(
     n_iter_ : int
         Number of epochs trained, over all warm starts and `partial_fit` calls.
     loss_curve_ : list of float
-        Mean training loss of each epoch.
+        Mean training loss of each epoch, that of the bins included.
     validation_loss_curve_ : list of float
-        Loss on the held-out rows after each epoch with `early_stopping`. Missing if
-        there was none.
+        Loss on the rows that `early_stopping` held out, after each epoch.
     n_features_in_ : int
         Number of features seen during `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -273,6 +272,7 @@ class BCLEmbedder(
        arXiv:2301.11673.
     .. [2] Bahri et al. (2022). SCARF: Self-Supervised Contrastive Learning using
        Random Feature Corruption. arXiv:2106.15147.
+    .. [3] Lee et al. (2024). Binning as a Pretext Task. arXiv:2405.07414.
 
     Examples
     --------
@@ -310,7 +310,7 @@ class BCLEmbedder(
         "tau_plus": [Interval(Real, 0, 1, closed="left"), StrOptions({"labels"})],
         "alpha": [Interval(Real, 0.5, 1, closed="both"), StrOptions({"labels"})],
         "beta": [Interval(Real, 0, 1, closed="right")],
-        "robustness": [Interval(Real, 0, 1, closed="both")],
+        "bin_weight": [Interval(Real, 0, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
@@ -346,7 +346,7 @@ class BCLEmbedder(
         tau_plus: float | Literal["labels"] = 0.1,
         alpha: float | Literal["labels"] = 0.9,
         beta: float = 0.5,
-        robustness: float = 0.0,
+        bin_weight: float = 1.0,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-6,
         optimizer: str | Callable[..., torch.optim.Optimizer] = "adam",
@@ -375,7 +375,7 @@ class BCLEmbedder(
         self.tau_plus = tau_plus
         self.alpha = alpha
         self.beta = beta
-        self.robustness = robustness
+        self.bin_weight = bin_weight
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.optimizer = optimizer

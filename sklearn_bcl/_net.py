@@ -29,6 +29,7 @@ from sklearn_bcl.losses import NTXentLoss
 Augmentation = Callable[[Tensor, Generator], Tensor]
 ViewPair = tuple[Augmentation, Augmentation]
 Projections = tuple[Tensor, Tensor]
+Compared = tuple[Tensor, Tensor, Tensor]  # projections of two views, what heads read
 
 SCORE_BATCH_ROWS = 256
 TRANSFORM_BATCH_ROWS = 1024
@@ -71,6 +72,8 @@ class ContrastiveNet(NeuralNet):
     module : ProjectedEncoder
     augmentation : tuple of two callables
         ``f(x, generator) -> x'`` of the first view and of the second view.
+    bin_weight : float
+        Weight of the loss of the module's `bins` beside the criterion.
     **kwargs
         As in :class:`skorch.NeuralNet`.
     """
@@ -78,10 +81,16 @@ class ContrastiveNet(NeuralNet):
     device: str
 
     def __init__(
-        self, module: ProjectedEncoder, *, augmentation: ViewPair, **kwargs: Any
+        self,
+        module: ProjectedEncoder,
+        *,
+        augmentation: ViewPair,
+        bin_weight: float = 1.0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(module, **kwargs)
         self.augmentation = augmentation
+        self.bin_weight = bin_weight
 
     @property
     def _default_callbacks(self) -> list[Any]:
@@ -137,17 +146,27 @@ class ContrastiveNet(NeuralNet):
         order = self._run.order if training else None
         return RowBatches(dataset, self.batch_size, order)
 
-    def infer(self, x: Tensor, **fit_params: Any) -> Projections:
-        training = self.module_.training
-        views = self._run.views if training else self._run.validation_views
-        return self.project_views(x, views)
+    def infer(self, x: Tensor, **fit_params: Any) -> Compared:
+        features = self.module_.read(self._views(x, self._generator))
+        z1, z2 = self.module_.head(features).chunk(2)
+        return z1, z2, features
 
     def get_loss(
-        self, y_pred: Projections, y_true: Any, X: Any = None, training: bool = False
+        self, y_pred: Compared, y_true: Any, X: Any = None, training: bool = False
     ) -> Tensor:
+        z1, z2, features = y_pred
         labels = {"y": y_true} if self._run.loss_takes_labels else {}
-        loss: Tensor = self.criterion_(*y_pred, **labels)
+        loss: Tensor = self.criterion_(z1, z2, **labels)
+        if self.module_.bins is not None:
+            of_bins = self.module_.bins(features, X, self._generator)
+            loss = loss + self.bin_weight * of_bins
         return loss
+
+    @property
+    def _generator(self) -> Generator:
+        """Generator of the draws of a step."""
+        training = self.module_.training
+        return self._run.views if training else self._run.validation_views
 
     def run_single_epoch(
         self,
@@ -187,9 +206,12 @@ class ContrastiveNet(NeuralNet):
 
     def project_views(self, batch: Tensor, generator: Generator) -> Projections:
         """Project two augmented views of a batch, each to ``(n, projection_size)``."""
-        views = [augment(batch, generator) for augment in self.augmentation]
-        z1, z2 = self.module_(torch.cat(views)).chunk(2)
+        z1, z2 = self.module_(self._views(batch, generator)).chunk(2)
         return z1, z2
+
+    def _views(self, batch: Tensor, generator: Generator) -> Tensor:
+        """Draw two views of a batch, one after the other."""
+        return torch.cat([augment(batch, generator) for augment in self.augmentation])
 
     def ntxent(self, rows: Rows, temperature: float) -> float:
         """Mean NT-Xent loss of the rows, with fixed batches and fixed views."""
@@ -262,8 +284,9 @@ class ContrastiveNet(NeuralNet):
             raise ValueError(
                 "A warm start and partial_fit need the network of the last fit, but a "
                 "parameter that shapes it has changed ('n_components', 'encoder', "
-                "'hidden_layer_sizes', 'projection_size' or 'loss'). Set it back, or "
-                f"use fit with warm_start=False. {error}"
+                "'hidden_layer_sizes', 'projection_size', 'loss', or 'bin_weight' from "
+                "or to 0). Set it back, or use fit with warm_start=False. "
+                f"{error}"
             ) from error
         if with_optimizer and type(self.optimizer_) is type(other.optimizer_):
             # The state of the other, under the hyper-parameters of this one.

@@ -17,6 +17,7 @@ import torch
 from sklearn.utils import check_random_state
 from torch import nn
 
+from sklearn_bcl._bins import BinPredictor
 from sklearn_bcl._data.format import RowFormat
 from sklearn_bcl._data.labels import class_prior, read_labels
 from sklearn_bcl._data.rows import MIN_BATCH_ROWS, Rows
@@ -36,7 +37,7 @@ from sklearn_bcl._random import isolated_rng
 from sklearn_bcl.callbacks import MeasuredAlpha, find_callbacks, make_callbacks
 from sklearn_bcl.encoders import ProjectedEncoder
 
-LOSS_PARAMETERS = ("temperature", "tau_plus", "alpha", "beta", "robustness")
+LOSS_PARAMETERS = ("temperature", "tau_plus", "alpha", "beta")
 UNMEASURED_ALPHA = 0.9  # before the first measurement
 STOPPING_PARAMETERS = ("validation_fraction", "n_iter_no_change", "tol")
 
@@ -142,7 +143,10 @@ def _idle(
         yield "n_components", f"'encoder' {encoder!r} has an output of its own size"
     if layout is None:
         yield "channel_order", "the rows are those of a table"
+        if row_format.columns is None or not row_format.columns.numbers:
+            yield "bin_weight", "no column of 'X' holds numbers"
     else:
+        yield "bin_weight", "the rows are images"
         if parameters["categorical_features"] is not None:
             yield "categorical_features", "the rows are images"
         if len(layout.shape) == 2:
@@ -208,7 +212,10 @@ def make_net(parameters: dict[str, Any], train: Rows, seed: int) -> ContrastiveN
             hidden_layer_sizes=parameters["hidden_layer_sizes"],
             allow_nan=train.has_gaps,
         )
-        module = ProjectedEncoder(encoder, size, parameters["projection_size"])
+        bins = None
+        if train.format.layout is None and parameters["bin_weight"] > 0:
+            bins = BinPredictor.of(train, size, np.random.RandomState(seed))
+        module = ProjectedEncoder(encoder, size, parameters["projection_size"], bins)
     callbacks = make_callbacks(
         parameters["callbacks"],
         loss,
@@ -224,6 +231,7 @@ def make_net(parameters: dict[str, Any], train: Rows, seed: int) -> ContrastiveN
     net = ContrastiveNet(
         module,
         augmentation=views,
+        bin_weight=float(parameters["bin_weight"]),
         criterion=loss,
         lr=parameters["learning_rate"],
         batch_size=parameters["batch_size"],

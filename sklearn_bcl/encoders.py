@@ -499,7 +499,7 @@ class ConvNetEncoder(nn.Module):
 
 
 class ProjectedEncoder(nn.Module):
-    """An encoder under the projection head that only training uses.
+    """An encoder under the heads that only training uses.
 
     Parameters
     ----------
@@ -508,6 +508,8 @@ class ProjectedEncoder(nn.Module):
         Size of the encoder's output.
     projection_size : int
         Size of the projections that the loss compares.
+    bins : torch.nn.Module, default=None
+        A second head, which predicts bins of numbers.
 
     Examples
     --------
@@ -518,7 +520,11 @@ class ProjectedEncoder(nn.Module):
     """
 
     def __init__(
-        self, encoder: nn.Module, n_components: int, projection_size: int
+        self,
+        encoder: nn.Module,
+        n_components: int,
+        projection_size: int,
+        bins: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.n_components = n_components
@@ -529,12 +535,17 @@ class ProjectedEncoder(nn.Module):
             nn.ReLU(),
             nn.Linear(hidden_size, projection_size),
         )
+        self.bins = bins
+
+    def read(self, x: Tensor) -> Tensor:
+        """Return what the heads read of rows, ``(n_rows, n_components)``."""
+        read: Callable[[Tensor], Tensor]
+        read = getattr(self.encoder, "head_input", self.encoder)
+        return read(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Project rows, to ``(n_rows, projection_size)``; not normalized."""
-        read: Callable[[Tensor], Tensor]
-        read = getattr(self.encoder, "head_input", self.encoder)
-        projections: Tensor = self.head(read(x))
+        projections: Tensor = self.head(self.read(x))
         return projections
 
 

@@ -24,7 +24,7 @@ FLOORS = [
     ["bayes", "metrics", "augmentations", "_data.scaling", "_data.columns"],
     ["losses", "encoders", "_data.format", "_data.labels"],
     ["_data.rows", "plotting._style"],
-    ["_net", "plotting._curves", "plotting._embedding", "plotting._search"],
+    ["_bins", "_net", "plotting._curves", "plotting._embedding", "plotting._search"],
     ["_posterior", "_parts", "callbacks", "plotting._posterior"],
     ["_parameters", "plotting"],
     ["_embedder"],

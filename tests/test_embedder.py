@@ -251,7 +251,7 @@ def test_verbose_shows_a_progress_bar(X, capsys):
     ],
 )
 def test_named_losses_take_the_priors(X, name, module_class, priors):
-    parameters = {"temperature": 0.3, "robustness": 0.4, **priors}
+    parameters = {"temperature": 0.3, **priors}
     named = small(loss=name, **parameters).fit(X)
     expected = small(loss=module_class(**parameters)).fit(X)
     assert_array_equal(named.transform(X), expected.transform(X))
@@ -383,7 +383,7 @@ def test_skorch_callbacks(X, tmp_path, capsys):
         ({"alpha": 1.0, "tau_plus": 0.0}, "'alpha' cannot be 1 with 'tau_plus' 0"),
         ({"temperature": 0}, "'temperature' parameter of BCLEmbedder"),
         ({"tau_plus": "auto"}, "'tau_plus' parameter of BCLEmbedder"),
-        ({"robustness": 1.5}, "'robustness' parameter of BCLEmbedder"),
+        ({"bin_weight": -1}, "'bin_weight' parameter of BCLEmbedder"),
         ({"loss": "ntxent"}, "'loss' parameter of BCLEmbedder"),
         ({"batch_size": 1}, "'batch_size' parameter of BCLEmbedder"),
         ({"hidden_layer_sizes": (16, 0)}, r"'hidden_layer_sizes'.*Got \(16, 0\)"),

@@ -20,7 +20,6 @@ from sklearn_bcl.losses import BCLLoss
     [
         ({"loss": BCLLoss(), "tau_plus": 0.4}, "'tau_plus' 0.4 cannot act: 'loss' BCL"),
         ({"loss": BCLLoss(), "temperature": 0.4}, "'temperature' 0.4 cannot act"),
-        ({"loss": BCLLoss(), "robustness": 0.4}, "'robustness' 0.4 cannot act"),
         ({"loss": "simclr", "tau_plus": 0.4}, "'loss' 'simclr' has none.*default, 0.1"),
         ({"loss": "simclr", "tau_plus": "labels"}, "'tau_plus' 'labels' cannot act"),
         ({"loss": "dcl", "alpha": 0.8}, "'alpha' 0.8 cannot act"),

@@ -34,15 +34,6 @@ def test_epochs_follow_the_number_of_rows(X):
         small(max_epochs="many").fit(X)
 
 
-def test_robustness_is_a_number_at_every_size(X):
-    assert BCLEmbedder().robustness == 0.0
-    plain, robust = (small(robustness=q).fit_transform(X) for q in (0.0, 1.0))
-    assert_array_equal(plain, small().fit_transform(X))
-    assert not np.array_equal(plain, robust)
-    embedder = small(warm_start=True).fit(X)
-    assert embedder.set_params(robustness=1.0).fit(X).n_iter_ == 6
-
-
 def test_partial_fit(X):
     embedder = small()
     for start in (0, 50):

@@ -60,12 +60,7 @@ class FeatureScales:
         that are 0 or 1, quartiles say little. Rows of an earlier call, `before`, count
         as well.
         """
-        n_rows, n_features = len(rows), rows[:1].numel()
-        most = min(MOST_ROWS, max(LEAST_ROWS, MOST_VALUES // n_features))
-        chosen: Any = slice(None)
-        if n_rows > most:
-            chosen = random_state.choice(n_rows, most, replace=False)
-        values = rows[chosen].flatten(1).detach().cpu().numpy()
+        n_rows, values = len(rows), sample_rows(rows, random_state)
         center, scale, varies = _measure(values)
         for j in np.flatnonzero(np.isnan(center)):
             present = values[~np.isnan(values[:, j]), j]
@@ -85,6 +80,19 @@ class FeatureScales:
         total = self.n_varied * self.scale + other.n_varied * other.scale
         scale = np.where(n_varied > 0, total / np.maximum(n_varied, 1), 1.0)
         return FeatureScales(center, scale, n_rows, n_varied)
+
+
+def sample_rows(
+    rows: ReadableRows, random_state: np.random.RandomState
+) -> NDArray[np.float32]:
+    """Return the rows, or a random 10,000 of them, of wide rows fewer, as an array."""
+    n_rows, n_features = len(rows), rows[:1].numel()
+    most = min(MOST_ROWS, max(LEAST_ROWS, MOST_VALUES // n_features))
+    chosen: Any = slice(None)
+    if n_rows > most:
+        chosen = random_state.choice(n_rows, most, replace=False)
+    values: NDArray[np.float32] = rows[chosen].flatten(1).detach().cpu().numpy()
+    return values
 
 
 def _measure(values: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:

@@ -1,0 +1,117 @@
+"""A second task for tables: tell from an embedding in which bin each number is."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from sklearn_bcl._data.rows import Rows
+from sklearn_bcl._data.scaling import sample_rows
+
+N_BINS = 8
+MOST_COLUMNS = 64  # predicted in a step; of more, a random choice
+IGNORED = -100  # a target that does not count
+
+
+class BinPredictor(nn.Module):
+    """Predict the quantile bin of each number of a row, linearly from its embedding.
+
+    The embedding is that of a view, in which some values are redrawn; the bins are
+    those of the row as it is. So the embedding has to know how the columns of a row
+    hang together, and where each value is, not only which row it is.
+
+    Bins have the same number of training rows, but for ties: equal values share a bin,
+    and a column of few values has fewer bins. Categories and missing values are not
+    predicted. Of more than 64 columns, each step predicts a random 64.
+
+    Parameters
+    ----------
+    columns : list of int
+        Columns of numbers.
+    edges : Tensor of shape (n_columns, 7)
+        Largest values of all bins but the last; those that are not needed are infinite.
+    n_components : int
+        Size of the embedding.
+
+    References
+    ----------
+    Lee et al. (2024). Binning as a Pretext Task: Improving Self-Supervised Learning in
+    Tabular Domains. arXiv:2405.07414.
+    """
+
+    columns: Tensor
+    edges: Tensor
+
+    def __init__(self, columns: list[int], edges: Tensor, n_components: int) -> None:
+        super().__init__()
+        shape = (len(columns), N_BINS)
+        self.register_buffer("columns", torch.tensor(columns, dtype=torch.long))
+        self.register_buffer("edges", edges)
+        bound = n_components**-0.5
+        weight = torch.empty(*shape, n_components).uniform_(-bound, bound)
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
+
+    @classmethod
+    def of(
+        cls, rows: Rows, n_components: int, random_state: np.random.RandomState
+    ) -> BinPredictor | None:
+        """Return one for the numbers of rows, or None if there are none."""
+        assert rows.format.columns is not None
+        numbers = rows.format.columns.numbers
+        if not numbers:
+            return None
+        values = sample_rows(rows, random_state)[:, numbers]
+        edges = np.stack([_edges(column) for column in values.T])
+        return cls(numbers, torch.from_numpy(edges), n_components)
+
+    def bins(self, x: Tensor) -> Tensor:
+        """Return the bins ``(n_rows, n_columns)`` of rows.
+
+        They are -100 for missing values and in columns with a single bin.
+        """
+        values = x[:, self.columns]
+        bins = (values.unsqueeze(2) > self.edges).sum(dim=2)
+        says_nothing = values.isnan() | self.edges[:, 0].isinf()
+        return torch.where(says_nothing, IGNORED, bins)
+
+    def forward(self, embeddings: Tensor, x: Tensor, generator: Generator) -> Tensor:
+        """Return the mean cross-entropy over values.
+
+        `x` are rows ``(n, n_features)``, `embeddings` those of one view or several of
+        them, one after the other, ``(n_views * n, n_components)``.
+        """
+        bins, edges, weight, bias = self.bins(x), self.edges, self.weight, self.bias
+        if len(self.columns) > MOST_COLUMNS:
+            chosen = torch.rand(
+                len(self.columns), generator=generator, device=x.device
+            ).argsort()[:MOST_COLUMNS]
+            bins, edges = bins[:, chosen], edges[chosen]
+            weight, bias = weight[chosen], bias[chosen]
+        logits = embeddings @ weight.flatten(0, 1).T + bias.flatten()
+        is_empty = F.pad(edges.isinf(), (1, 0))  # a bin above an infinite edge
+        logits = logits.unflatten(1, bias.shape).masked_fill(is_empty, -torch.inf)
+        n_views = len(embeddings) // len(x)
+        bins = bins.repeat(n_views, 1)
+        total = F.cross_entropy(
+            logits.flatten(0, 1),
+            bins.flatten(),
+            ignore_index=IGNORED,
+            reduction="sum",
+        )
+        return total / (bins != IGNORED).sum().clamp(min=1)
+
+
+def _edges(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the edges of the bins of a column, filled up with infinity."""
+    edges = np.full(N_BINS - 1, np.inf, dtype=np.float32)
+    present = values[~np.isnan(values)]
+    if len(present):
+        shares = np.linspace(0, 1, N_BINS + 1)[1:-1]
+        inner = np.unique(np.quantile(present, shares, method="lower"))
+        inner = inner[inner < present.max()]
+        edges[: len(inner)] = inner
+    return edges
