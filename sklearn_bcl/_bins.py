@@ -84,11 +84,12 @@ class BinPredictor(nn.Module):
         `x` are rows ``(n, n_features)``, `embeddings` those of one view or several of
         them, one after the other, ``(n_views * n, n_components)``.
         """
-        bins, edges, weight, bias = self.bins(x), self.edges, self.weight, self.bias
-        if len(self.columns) > MOST_COLUMNS:
-            chosen = torch.rand(
-                len(self.columns), generator=generator, device=x.device
-            ).argsort()[:MOST_COLUMNS]
+        bins, edges, n_columns = self.bins(x), self.edges, len(self.columns)
+        weight: Tensor = self.weight
+        bias: Tensor = self.bias
+        if n_columns > MOST_COLUMNS:
+            order = torch.rand(n_columns, generator=generator, device=x.device)
+            chosen = order.argsort()[:MOST_COLUMNS]
             bins, edges = bins[:, chosen], edges[chosen]
             weight, bias = weight[chosen], bias[chosen]
         logits = embeddings @ weight.flatten(0, 1).T + bias.flatten()

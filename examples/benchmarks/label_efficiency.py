@@ -1,5 +1,7 @@
-"""Accuracy with few labels: eleven methods on 21 tables.
+"""Accuracy with few labels: eleven methods and more on real and generated tables.
 
+    SKLEARN_BCL_TABLES=folder python examples/benchmarks/label_efficiency.py \\
+        --half real --draws 5 --methods bcl raw "random forest" "gradient boosting"
     python examples/benchmarks/label_efficiency.py --half confirmation
     python examples/benchmarks/label_efficiency.py --data wine --methods bcl raw
     python examples/benchmarks/label_efficiency.py --data wine \\
@@ -9,15 +11,23 @@
 On each table, every method sees the same unlabeled training rows (70 %). Then some rows
 are labeled, drawn anew for each draw, and the same probe is fitted on them: scaling to
 unit variance, then logistic regression, with C by cross-validation on the labeled rows
-alone. The accuracy is measured on the other 30 %. Methods that are classifiers see the
-labeled rows (self-training: all rows) and predict themselves.
+alone. Accuracy and AUC (one class against the others, mean over classes) are measured
+on the other 30 %. Methods that are classifiers see the labeled rows (self-training: all
+rows) and predict themselves.
+
+Real tables (`tables.py` says where they come from) have at most 1,024 training rows.
+The contrastive methods see them as they are. The others see one-hot columns for
+categories of up to 12 levels, codes for more; medians for missing numbers, and
+indicators of them.
 
 A method's name may be followed by parameters: "bcl:beta=0.9;batch_size=128".
 
 Each accuracy is appended to the CSV file `--output`, so a run that is stopped goes on
 where it was. A method is run once on a split: to run it again, for example with another
 version or more draws, give another file. `--summary` adds the means to a second CSV
-file, from which `report.py` prints tables. UMAP needs the extra ``benchmark``.
+file, from which `report.py` prints tables. UMAP needs the extra ``benchmark``. On
+request only: "gradient boosting", and "TabPFN" and "TabICL", packages to be installed,
+which load weights that were trained on other tables.
 """
 
 from __future__ import annotations
@@ -25,6 +35,7 @@ from __future__ import annotations
 import argparse
 import csv
 import importlib.metadata
+import warnings
 from ast import literal_eval
 from collections.abc import Callable
 from functools import partial
@@ -37,13 +48,16 @@ import torch
 from autoencoder import Autoencoder
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier
+from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.decomposition import PCA
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
 from tables import HALVES
 from tqdm import tqdm
@@ -52,7 +66,10 @@ from sklearn_bcl import BCLEmbedder
 
 LABEL_COUNTS = ["20", "50", "200", "all"]
 CS = (0.001, 0.01, 0.1, 1.0, 10.0)
-COLUMNS = ("half", "data", "method", "seed", "labels", "draw", "accuracy", "versions")
+COLUMNS = ("half", "data", "method", "seed", "labels", "draw", "accuracy", "auc")
+COLUMNS += ("versions",)
+MOST_REAL_ROWS = 1024  # to train on
+MOST_ONE_HOT = 12
 SUMMARY_KEYS = ["half", "data", "method", "labels"]
 VERSIONS = " ".join(
     f"{name} {importlib.metadata.version(name)}"
@@ -92,8 +109,15 @@ class SelfTraining(ClassifierMixin, BaseEstimator):
         self.model_ = model.fit(X, y)
         return self
 
+    @property
+    def classes_(self):
+        return self.model_.classes_
+
     def predict(self, X):
         return self.model_.predict(X)
+
+    def predict_proba(self, X):
+        return self.model_.predict_proba(X)
 
 
 def contrastive(loss: str, seed: int, **settings: Any) -> BaseEstimator:
@@ -115,6 +139,18 @@ def mlp(seed: int) -> BaseEstimator:
     return make_pipeline(StandardScaler(), classifier)
 
 
+def tabpfn(seed: int) -> BaseEstimator:
+    from tabpfn import TabPFNClassifier
+
+    return TabPFNClassifier(random_state=seed)
+
+
+def tabicl(seed: int) -> BaseEstimator:
+    from tabicl import TabICLClassifier
+
+    return TabICLClassifier(random_state=seed)
+
+
 METHODS: dict[str, Callable[..., Any]] = {
     **{loss: partial(contrastive, loss) for loss in ("bcl", "simclr", "dcl", "hcl")},
     "raw": lambda seed: StandardScaler(),
@@ -125,22 +161,75 @@ METHODS: dict[str, Callable[..., Any]] = {
     "self-training": lambda seed: SelfTraining(),
     "autoencoder": lambda seed: Autoencoder(random_state=seed),
 }
+ON_REQUEST: dict[str, Callable[..., Any]] = {
+    "gradient boosting": lambda seed: GradientBoostingClassifier(random_state=seed),
+    "TabPFN": tabpfn,
+    "TabICL": tabicl,
+}
 
 
 def make_method(name: str, seed: int) -> Any:
     """Return a method by its name, with the parameters that follow it."""
     base, _, settings = name.partition(":")
     pairs = [setting.split("=") for setting in settings.split(";") if setting]
-    return METHODS[base](seed, **{key: literal_eval(value) for key, value in pairs})
+    return (METHODS | ON_REQUEST)[base](
+        seed, **{key: literal_eval(value) for key, value in pairs}
+    )
 
 
 def draw_labels(y: np.ndarray, n_labels: int, draw: int) -> np.ndarray:
-    """Return the indices of labeled rows, at least one of each class."""
+    """Return the indices of labeled rows, at least one of each class.
+
+    They are stratified, as far as a row of each class allows. Of more classes than
+    labels, some have one.
+    """
+    counts = np.bincount(y)
     if n_labels == len(y):
         return np.arange(n_labels)
-    return train_test_split(
-        np.arange(len(y)), train_size=n_labels, stratify=y, random_state=draw
-    )[0]
+    if counts.min() * n_labels >= len(y):
+        return train_test_split(
+            np.arange(len(y)), train_size=n_labels, stratify=y, random_state=draw
+        )[0]
+    rng = np.random.default_rng(draw)
+    if n_labels < len(counts):
+        sizes = rng.permutation(np.arange(len(counts)) < n_labels).astype(int)
+    else:
+        wanted = counts / len(y) * n_labels
+        sizes = np.maximum(wanted.astype(int), 1)
+        while sizes.sum() > n_labels:
+            sizes[np.argmax(np.where(sizes > 1, sizes - wanted, -np.inf))] -= 1
+        while sizes.sum() < n_labels:
+            sizes[np.argmax(np.where(sizes < counts, wanted - sizes, -np.inf))] += 1
+    return np.concatenate(
+        [
+            rng.choice(np.flatnonzero(y == label), size, replace=False)
+            for label, size in enumerate(sizes)
+        ]
+    )
+
+
+def macro_auc(model: BaseEstimator, X: np.ndarray, y: np.ndarray) -> float:
+    """Return the mean AUC of each class against the others."""
+    scores = pd.DataFrame(model.predict_proba(X), columns=model.classes_)
+    scores = scores.reindex(columns=np.unique(y), fill_value=0.0)
+    return np.mean([roc_auc_score(y == c, scores[c]) for c in scores])
+
+
+def without_columns(X_train: pd.DataFrame, X_test: pd.DataFrame) -> list[np.ndarray]:
+    """Return a table as arrays, for methods that do not take its columns."""
+    numbers = make_column_selector(dtype_include="number")(X_train)
+    others = X_train.columns.difference(numbers, sort=False)
+    is_short = X_train[others].nunique() <= MOST_ONE_HOT
+    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    codes = OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1
+    )
+    encode = make_column_transformer(
+        (SimpleImputer(strategy="median", add_indicator=True), numbers),
+        (one_hot, list(others[is_short])),
+        (codes, list(others[~is_short])),
+    )
+    return [encode.fit_transform(X_train), encode.transform(X_test)]
 
 
 def partly(y: np.ndarray, labeled: np.ndarray) -> np.ndarray:
@@ -155,12 +244,23 @@ def run(
 ) -> list[tuple[Any, ...]]:
     """Return the rows of the CSV file of one method on one split."""
     torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", category=UserWarning)  # of rare categories
     X, y = HALVES[half][data](seed)
     X_train, X_test, y_train, y_test = train_test_split(
         X, y, test_size=0.3, stratify=y, random_state=seed
     )
+    if half == "real" and len(y_train) > MOST_REAL_ROWS:
+        X_train, _, y_train, _ = train_test_split(
+            X_train,
+            y_train,
+            train_size=MOST_REAL_ROWS,
+            stratify=y_train,
+            random_state=seed,
+        )
     method = make_method(name, seed)
     is_embedding = not is_classifier(method)
+    if isinstance(X_train, pd.DataFrame) and not isinstance(method, BCLEmbedder):
+        X_train, X_test = without_columns(X_train, X_test)
     if is_embedding:
         method.fit(X_train)
         X_train, X_test = method.transform(X_train), method.transform(X_test)
@@ -168,7 +268,7 @@ def run(
     for labels in label_counts:
         n_labels = len(y_train) if labels == "all" else int(labels)
         if labels != "all" and n_labels > len(y_train) - len(np.unique(y)):
-            continue
+            continue  # too few rows
         for draw in range(1 if labels == "all" else n_draws):
             labeled = draw_labels(y_train, n_labels, draw)
             model = probe(y_train[labeled]) if is_embedding else clone(method)
@@ -177,7 +277,8 @@ def run(
             else:
                 model.fit(X_train[labeled], y_train[labeled])
             accuracy = f"{model.score(X_test, y_test):.5f}"
-            rows.append((half, data, name, seed, labels, draw, accuracy, VERSIONS))
+            auc = f"{macro_auc(model, X_test, y_test):.5f}"
+            rows.append((half, data, name, seed, labels, draw, accuracy, auc, VERSIONS))
     return rows
 
 
@@ -217,13 +318,14 @@ def summarize(results: pd.DataFrame) -> pd.DataFrame:
     """Return one row for each table, method and number of labels.
 
     The columns are `mean` and `sd` of the accuracies over all splits and draws of
-    labels, the number of splits, and the number of accuracies. This standard deviation
-    is the spread in all tables.
+    labels, the mean `auc`, the number of splits, and the number of accuracies. This
+    standard deviation is the spread in all tables.
     """
     groups = results.groupby(SUMMARY_KEYS, sort=False)
     return groups.agg(
         mean=("accuracy", "mean"),
         sd=("accuracy", "std"),
+        auc=("auc", "mean"),
         n_splits=("seed", "nunique"),
         n=("accuracy", "size"),
     )

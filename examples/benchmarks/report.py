@@ -7,7 +7,8 @@
 
 The first of the methods is compared with the others. Intervals and ranks are over
 tables: each table counts once, by its mean over splits and draws of labels. A spread
-"±" is the standard deviation over splits and draws.
+"±" is the standard deviation over splits and draws. A tie is a difference of at most
+one point.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from scipy import stats
 
 SUMMARY = Path(__file__).parent / "results" / "summary.csv"
 COUNTS = ["20", "50", "200"]
+TIE = 0.01  # the largest difference that counts as a tie
 FEW = "20, 50, 200"  # the mean over these numbers of labels, where a table has them
 
 
@@ -94,6 +96,22 @@ def table_of_differences(summary: pd.DataFrame, methods: list[str]) -> str:
     return markdown(lines)
 
 
+def record(summary: pd.DataFrame, methods: list[str]) -> str:
+    """Return on how many tables the first method wins, ties and loses."""
+    base, *others = methods
+    counts = [*COUNTS, "all"]
+    lines = [[f"{base} wins–ties–losses", *counts]]
+    for other in others:
+        line = [other]
+        for labels in counts:
+            pair = means(summary, [base, other], labels)
+            gains = pair[base] - pair[other]
+            wins, losses = (gains > TIE).sum(), (gains < -TIE).sum()
+            line.append(f"{wins}–{len(gains) - wins - losses}–{losses}")
+        lines.append(line)
+    return markdown(lines)
+
+
 def friedman(summary: pd.DataFrame, methods: list[str]) -> str:
     """Return p-values of Friedman's test that all methods are equal."""
     lines = []
@@ -136,6 +154,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--labels", nargs="+", default=["50"], help="of the table of all tables"
     )
+    parser.add_argument("--auc", action="store_true", help="in place of accuracy")
     parser.add_argument("--summary", type=Path, default=SUMMARY)
     return parser.parse_args()
 
@@ -143,6 +162,8 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     summary = pd.read_csv(arguments.summary, dtype={"labels": str})
+    if arguments.auc:
+        summary = summary.assign(mean=summary["auc"], n=1).dropna(subset="mean")
     if arguments.data:
         summary = summary[summary["data"].isin(arguments.data)]
     else:
@@ -156,6 +177,7 @@ def main() -> None:
         print(f"{main_table(summary, methods)}\n")
         print(f"{friedman(summary, methods)}\n")
         print(f"{table_of_differences(summary, methods)}\n")
+        print(f"{record(summary, methods)}\n")
     print(table_by_table(summary, methods, arguments.labels))
 
 

@@ -1,26 +1,44 @@
-"""Data sets of `label_efficiency.py`: scikit-learn's, Fashion-MNIST, generated ones.
+"""Data sets of `label_efficiency.py`: real tables, scikit-learn's, generated ones.
 
 Each is a function of a seed. Real data ignore the seed. A family of generated data
 draws anew, so each seed is another data set with the same structure. Of each family,
 one member is in the half that tunes defaults and another in the half that confirms
 them. On the tables of the third part, "failure", little was expected.
+
+The part "real" are tables of a folder that the environment variable SKLEARN_BCL_TABLES
+names, or else eight tables of OpenML, which need internet. Each file NAME.npz has the
+arrays ``X_raw`` (one column a feature, categories as codes, NaN where a value is
+missing), ``kinds`` ("c" for each column of categories) and ``y`` (codes of classes).
+They come as DataFrames.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from sklearn import datasets as bundled
 from sklearn.preprocessing import OneHotEncoder
 
 sys.path.append(str(Path(__file__).parents[1] / "paper"))
 from datasets import load
 
-Table = tuple[np.ndarray, np.ndarray]
+Table = tuple[np.ndarray | pd.DataFrame, np.ndarray]
+OPENML = {  # other names than OpenML's
+    "letter": "letter",
+    "magic": "MagicTelescope",
+    "german": "credit-g",
+    "vowel": "vowel",
+    "chess": "kr-vs-kp",
+    "spambase": "spambase",
+    "texture": "texture",
+    "page_blocks": "page-blocks",
+}
 
 
 def shipped(name: str, seed: int) -> Table:
@@ -129,6 +147,26 @@ def first_rows(table: Callable[[int], Table], n_samples: int, seed: int) -> Tabl
     return X[chosen], y[chosen]
 
 
+def table_of_file(path: Path, seed: int) -> Table:
+    data = np.load(path)
+    X = pd.DataFrame(data["X_raw"]).add_prefix("column ")
+    is_category = X.columns[data["kinds"] == "c"]
+    return X.astype(dict.fromkeys(is_category, "category")), data["y"]
+
+
+def table_of_openml(name: str, seed: int) -> Table:
+    X, y = bundled.fetch_openml(OPENML[name], version=1, as_frame=True, return_X_y=True)
+    rows = np.random.default_rng(0).permutation(len(X))[:4000]
+    return X.iloc[rows], np.unique(y.iloc[rows], return_inverse=True)[1]
+
+
+def real_tables(folder: str | None) -> dict[str, Callable[[int], Table]]:
+    if folder is None:
+        return {name: partial(table_of_openml, name) for name in OPENML}
+    paths = sorted(Path(folder).glob("*.npz"))
+    return {path.stem: partial(table_of_file, path) for path in paths}
+
+
 TUNING: dict[str, Callable[[int], Table]] = {
     "digits": partial(shipped, "digits"),
     "wine": partial(shipped, "wine"),
@@ -166,6 +204,7 @@ FAILURE: dict[str, Callable[[int], Table]] = {
     "linear classes": partial(linear_classes, n_samples=570, n_features=30),
 }
 HALVES = {
+    "real": real_tables(os.environ.get("SKLEARN_BCL_TABLES")),
     "tuning": TUNING,
     "confirmation": CONFIRMATION,
     "failure": FAILURE,
