@@ -26,7 +26,8 @@ Each accuracy is appended to the CSV file `--output`, so a run that is stopped g
 where it was. A method is run once on a split: to run it again, for example with another
 version or more draws, give another file. `--summary` adds the means to a second CSV
 file, from which `report.py` prints tables. UMAP needs the extra ``benchmark``. On
-request only: "gradient boosting", and "TabPFN" and "TabICL", packages to be installed,
+request only: "oracle", SimCLR that is told all false negatives by the labels of all
+training rows; "gradient boosting"; "TabPFN" and "TabICL", packages to be installed,
 which load weights that were trained on other tables.
 """
 
@@ -124,6 +125,12 @@ def contrastive(loss: str, seed: int, **settings: Any) -> BaseEstimator:
     return BCLEmbedder(loss=loss, random_state=seed, **settings)
 
 
+def oracle(seed: int, **settings: Any) -> BaseEstimator:
+    from oracle_loss import OracleLoss  # in ../paper, where `tables` looks, too
+
+    return contrastive(OracleLoss(), seed, **settings)
+
+
 def pca(seed: int) -> BaseEstimator:
     return make_pipeline(StandardScaler(), PCA(0.95, random_state=seed))
 
@@ -162,6 +169,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "autoencoder": lambda seed: Autoencoder(random_state=seed),
 }
 ON_REQUEST: dict[str, Callable[..., Any]] = {
+    "oracle": oracle,
     "gradient boosting": lambda seed: GradientBoostingClassifier(random_state=seed),
     "TabPFN": tabpfn,
     "TabICL": tabicl,
@@ -239,12 +247,8 @@ def partly(y: np.ndarray, labeled: np.ndarray) -> np.ndarray:
     return labels
 
 
-def run(
-    half: str, data: str, name: str, seed: int, n_draws: int, label_counts: list[str]
-) -> list[tuple[Any, ...]]:
-    """Return the rows of the CSV file of one method on one split."""
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore", category=UserWarning)  # of rare categories
+def split(half: str, data: str, seed: int) -> list[Any]:
+    """Return X_train, X_test, y_train and y_test of a split."""
     X, y = HALVES[half][data](seed)
     X_train, X_test, y_train, y_test = train_test_split(
         X, y, test_size=0.3, stratify=y, random_state=seed
@@ -257,17 +261,29 @@ def run(
             stratify=y_train,
             random_state=seed,
         )
+    return [X_train, X_test, y_train, y_test]
+
+
+def run(
+    half: str, data: str, name: str, seed: int, n_draws: int, label_counts: list[str]
+) -> list[tuple[Any, ...]]:
+    """Return the rows of the CSV file of one method on one split."""
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", category=UserWarning)  # of rare categories
+    X_train, X_test, y_train, y_test = split(half, data, seed)
     method = make_method(name, seed)
     is_embedding = not is_classifier(method)
     if isinstance(X_train, pd.DataFrame) and not isinstance(method, BCLEmbedder):
         X_train, X_test = without_columns(X_train, X_test)
     if is_embedding:
-        method.fit(X_train)
+        # No parameter of an embedder asks for labels, but the loss of the oracle.
+        labels = y_train if isinstance(method, BCLEmbedder) else None
+        method.fit(X_train, labels)
         X_train, X_test = method.transform(X_train), method.transform(X_test)
     rows = []
     for labels in label_counts:
         n_labels = len(y_train) if labels == "all" else int(labels)
-        if labels != "all" and n_labels > len(y_train) - len(np.unique(y)):
+        if labels != "all" and n_labels > len(y_train) - len(np.unique(y_train)):
             continue  # too few rows
         for draw in range(1 if labels == "all" else n_draws):
             labeled = draw_labels(y_train, n_labels, draw)

@@ -17,31 +17,12 @@ import argparse
 import json
 
 import numpy as np
-import torch
 import train
 from compare import results_of, row
 from datasets import load
-from torch import Tensor
+from oracle_loss import OracleLoss
 
 from sklearn_bcl import BCLEmbedder
-from sklearn_bcl.losses import ContrastiveLoss
-
-
-class OracleLoss(ContrastiveLoss):
-    """NT-Xent over the true negatives, scaled to the number of unlabeled samples.
-
-    An embedder passes the labels of the batch, because `forward` has an argument `y`.
-    All rows must be labeled.
-    """
-
-    def forward(self, z1: Tensor, z2: Tensor, y: Tensor) -> Tensor:
-        positive, unlabeled = self.similarities(z1, z2)
-        labels = y.repeat(2)
-        same = labels[:, None] == labels  # the anchor and its positive, too
-        known = (~same).any(dim=1)  # anchors with a true negative
-        weight = (len(labels) - 2) / (~same[known]).sum(dim=1)
-        negatives = unlabeled.masked_fill(same, -torch.inf)[known].logsumexp(dim=1)
-        return self.mean_over_anchors(positive[known], negatives + weight.log())
 
 
 def oracle_results(arguments: argparse.Namespace) -> dict[str, float]:
