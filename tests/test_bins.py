@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import small
+from helpers import small as without_bins
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import Generator, nn
 
@@ -12,6 +12,10 @@ from sklearn_bcl import BCLEmbedder
 from sklearn_bcl._bins import MOST_COLUMNS, N_BINS, BinPredictor
 from sklearn_bcl._data.format import RowFormat
 from sklearn_bcl._data.rows import Rows
+
+
+def small(bin_weight=1.0, **parameters):
+    return without_bins(bin_weight=bin_weight, **parameters)
 
 
 def predictor(X, n_components=4, device="cpu"):
@@ -124,15 +128,15 @@ def test_bins_are_told_from_the_embedding(X):
 def test_only_tables_with_numbers_have_bins(X):
     frame = pd.DataFrame({"color": ["red", "blue"] * 50, "size": np.arange(100.0)})
     assert small().fit(frame)._net.module_.bins.columns.tolist() == [1]
-    assert small().fit(frame[["color"]])._net.module_.bins is None
+    assert without_bins().fit(frame[["color"]])._net.module_.bins is None
     assert small(bin_weight=0).fit(X)._net.module_.bins is None
     with pytest.raises(ValueError, match=r"'bin_weight' 2 cannot act: no column"):
         small(bin_weight=2).fit(frame[["color"]])
     images = np.zeros((10, 8, 8), dtype=np.uint8)
     flat = {"encoder": "mlp", "augmentation": "noise", "max_epochs": 1}
     assert BCLEmbedder(**flat).fit(images)._net.module_.bins is None
-    with pytest.raises(ValueError, match="'bin_weight' 0 cannot act: the rows are ima"):
-        BCLEmbedder(bin_weight=0, **flat).fit(images)
+    with pytest.raises(ValueError, match="'bin_weight' 1 cannot act: the rows are ima"):
+        BCLEmbedder(bin_weight=1, **flat).fit(images)
 
 
 def test_an_own_encoder_has_bins(X):
