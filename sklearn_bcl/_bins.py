@@ -19,9 +19,8 @@ IGNORED = -100  # a target that does not count
 class BinPredictor(nn.Module):
     """Predict the quantile bin of each number of a row, linearly from its embedding.
 
-    The embedding is that of a view, in which some values are redrawn; the bins are
-    those of the row as it is. So the embedding has to know how the columns of a row
-    hang together, and where each value is, not only which row it is.
+    The embedding is that of a view, in which some values are redrawn. The bins are
+    those of the row as it is. So the embedding has to know how columns hang together.
 
     Bins have the same number of training rows, but for ties: equal values share a bin,
     and a column of few values has fewer bins. Categories and missing values are not

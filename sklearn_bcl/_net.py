@@ -85,7 +85,7 @@ class ContrastiveNet(NeuralNet):
         module: ProjectedEncoder,
         *,
         augmentation: ViewPair,
-        bin_weight: float = 1.0,
+        bin_weight: float,
         **kwargs: Any,
     ) -> None:
         super().__init__(module, **kwargs)

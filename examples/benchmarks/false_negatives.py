@@ -32,9 +32,8 @@ import numpy as np
 import pandas as pd
 import torch
 from label_efficiency import split, without_columns
-from scipy.stats import rankdata
 from sklearn.cluster import KMeans
-from sklearn.metrics import precision_recall_curve
+from sklearn.metrics import precision_recall_curve, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 from tables import HALVES
 
@@ -60,11 +59,8 @@ def clusterings(features: np.ndarray, seed: int) -> np.ndarray:
 
 
 def auc(scores: np.ndarray, is_same: np.ndarray) -> float:
-    n_same = is_same.sum()
-    if n_same in (0, len(is_same)):
-        return np.nan
-    ranks = rankdata(scores)[is_same].sum()
-    return (ranks - n_same * (n_same + 1) / 2) / (n_same * (len(is_same) - n_same))
+    """Return the AUC, or NaN where all or none are of the same class."""
+    return roc_auc_score(is_same, scores) if 0 < is_same.mean() < 1 else np.nan
 
 
 def figures(evidence: dict[str, np.ndarray], y: np.ndarray) -> dict[str, list[float]]:

@@ -162,6 +162,8 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     summary = pd.read_csv(arguments.summary, dtype={"labels": str})
+    if arguments.auc and "auc" not in summary:
+        raise SystemExit(f"{arguments.summary} has no AUC: run label_efficiency.py")
     if arguments.auc:
         summary = summary.assign(mean=summary["auc"], n=1).dropna(subset="mean")
     if arguments.data:
