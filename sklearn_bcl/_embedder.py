@@ -160,7 +160,7 @@ class BCLEmbedder(
         Concentration of "bcl": hardness of the negatives. 0.5 means no hard negative
         mining: each sample counts by how likely it is a true negative. Above, hard
         ones count more, at 1 the most; below, easy ones, of which fewest are false.
-    bin_weight : float >= 0, default=0.0
+    bin_weight : float >= 0, default=0.3
         Weight of a second loss beside `loss`, for tables. A linear map predicts in
         which of 8 quantile bins each number of a row is, from the embeddings of both
         views [3]_. At 0, there is `loss` alone, as in the paper.
@@ -346,7 +346,7 @@ class BCLEmbedder(
         tau_plus: float | Literal["labels"] = 0.1,
         alpha: float | Literal["labels"] = 0.9,
         beta: float = 0.5,
-        bin_weight: float = 0.0,
+        bin_weight: float = 0.3,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-6,
         optimizer: str | Callable[..., torch.optim.Optimizer] = "adam",

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import small as without_bins
+from helpers import small as by_default
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import Generator, nn
 
@@ -15,7 +15,7 @@ from sklearn_bcl._data.rows import Rows
 
 
 def small(bin_weight=1.0, **parameters):
-    return without_bins(bin_weight=bin_weight, **parameters)
+    return by_default(bin_weight=bin_weight, **parameters)
 
 
 def predictor(X, n_components=4, device="cpu"):
@@ -116,6 +116,12 @@ def test_the_loss_is_beside_that_of_the_views(X):
     assert_allclose(whole - half, (double - whole) / 2, rtol=1e-4)
 
 
+def test_bins_are_on_by_default(X):
+    assert BCLEmbedder().bin_weight == 0.3
+    expected = small(bin_weight=0.3).fit_transform(X)
+    assert_array_equal(by_default().fit_transform(X), expected)
+
+
 def test_bins_are_told_from_the_embedding(X):
     embedder = small(n_components=32, max_epochs=100, learning_rate=3e-3).fit(X)
     head = embedder._net.module_.bins
@@ -128,7 +134,7 @@ def test_bins_are_told_from_the_embedding(X):
 def test_only_tables_with_numbers_have_bins(X):
     frame = pd.DataFrame({"color": ["red", "blue"] * 50, "size": np.arange(100.0)})
     assert small().fit(frame)._net.module_.bins.columns.tolist() == [1]
-    assert without_bins().fit(frame[["color"]])._net.module_.bins is None
+    assert by_default().fit(frame[["color"]])._net.module_.bins is None
     assert small(bin_weight=0).fit(X)._net.module_.bins is None
     with pytest.raises(ValueError, match=r"'bin_weight' 2 cannot act: no column"):
         small(bin_weight=2).fit(frame[["color"]])

@@ -205,7 +205,7 @@ def test_dates_are_refused(kind):
         (pd.Series([True, "a"] * 3), "mixes values of type boolean and string"),
         (pd.Series([1.0, np.inf] * 3), r"Column 'c' contains infinity.*inf.*Replace"),
         (pd.Series([1.0, 1e300] * 3), r"Column 'c' contains infinity.*1e\+300"),
-        (pd.Series([1, 10**400] * 3), "Column 'c' contains infinity"),
+        (pd.Series([1, 10**400] * 3, dtype=object), "Column 'c' contains infinity"),
     ],
 )
 def test_columns_that_are_refused(values, match):

