@@ -12,6 +12,7 @@ from sklearn_bcl._data.rows import Rows
 from sklearn_bcl._data.scaling import sample_rows
 
 N_BINS = 8
+SHARES = np.arange(1, N_BINS) / N_BINS
 MOST_COLUMNS = 64  # predicted in a step; of more, a random choice
 IGNORED = -100  # a target that does not count
 
@@ -23,8 +24,9 @@ class BinPredictor(nn.Module):
     those of the row as it is. So the embedding has to know how columns hang together.
 
     Bins have the same number of training rows, but for ties: equal values share a bin,
-    and a column of few values has fewer bins. Categories and missing values are not
-    predicted. Of more than 64 columns, each step predicts a random 64.
+    and a column of few values has fewer bins, two at least unless it is constant.
+    Categories and missing values are not predicted. Of more than 64 columns, each step
+    predicts a random 64.
 
     Parameters
     ----------
@@ -64,17 +66,17 @@ class BinPredictor(nn.Module):
         if not numbers:
             return None
         values = sample_rows(rows, random_state)[:, numbers]
-        edges = np.stack([_edges(column) for column in values.T])
-        return cls(numbers, torch.from_numpy(edges), n_components)
+        edges = torch.from_numpy(_quantile_edges(values))
+        return cls(numbers, edges, n_components)
 
-    def bins(self, x: Tensor) -> Tensor:
-        """Return the bins ``(n_rows, n_columns)`` of rows.
+    def bins(self, x: Tensor, chosen: Tensor | slice = slice(None)) -> Tensor:
+        """Return the bins ``(n_rows, n_columns)`` of rows, in all or chosen columns.
 
         They are -100 for missing values and in columns with a single bin.
         """
-        values = x[:, self.columns]
-        bins = (values.unsqueeze(2) > self.edges).sum(dim=2)
-        says_nothing = values.isnan() | self.edges[:, 0].isinf()
+        values, edges = x[:, self.columns[chosen]], self.edges[chosen]
+        bins = (values.unsqueeze(2) > edges).sum(dim=2)
+        says_nothing = values.isnan() | edges[:, 0].isinf()
         return torch.where(says_nothing, IGNORED, bins)
 
     def forward(self, embeddings: Tensor, x: Tensor, generator: Generator) -> Tensor:
@@ -83,19 +85,16 @@ class BinPredictor(nn.Module):
         `x` are rows ``(n, n_features)``, `embeddings` those of one view or several of
         them, one after the other, ``(n_views * n, n_components)``.
         """
-        bins, edges, n_columns = self.bins(x), self.edges, len(self.columns)
-        weight: Tensor = self.weight
-        bias: Tensor = self.bias
-        if n_columns > MOST_COLUMNS:
+        chosen: Tensor | slice = slice(None)
+        if (n_columns := len(self.columns)) > MOST_COLUMNS:
             order = torch.rand(n_columns, generator=generator, device=x.device)
             chosen = order.argsort()[:MOST_COLUMNS]
-            bins, edges = bins[:, chosen], edges[chosen]
-            weight, bias = weight[chosen], bias[chosen]
+        weight, bias = self.weight[chosen], self.bias[chosen]
         logits = embeddings @ weight.flatten(0, 1).T + bias.flatten()
-        is_empty = F.pad(edges.isinf(), (1, 0))  # a bin above an infinite edge
+        is_empty = F.pad(self.edges[chosen].isinf(), (1, 0))  # above an infinite edge
         logits = logits.unflatten(1, bias.shape).masked_fill(is_empty, -torch.inf)
         n_views = len(embeddings) // len(x)
-        bins = bins.repeat(n_views, 1)
+        bins = self.bins(x, chosen).repeat(n_views, 1)
         total = F.cross_entropy(
             logits.flatten(0, 1),
             bins.flatten(),
@@ -105,13 +104,17 @@ class BinPredictor(nn.Module):
         return total / (bins != IGNORED).sum().clamp(min=1)
 
 
-def _edges(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the edges of the bins of a column, filled up with infinity."""
-    edges = np.full(N_BINS - 1, np.inf, dtype=np.float32)
-    present = values[~np.isnan(values)]
-    if len(present):
-        shares = np.linspace(0, 1, N_BINS + 1)[1:-1]
-        inner = np.unique(np.quantile(present, shares, method="lower"))
-        inner = inner[inner < present.max()]
-        edges[: len(inner)] = inner
-    return edges
+def _quantile_edges(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the edges of the bins of each column, filled up with infinity."""
+    values = np.sort(values, axis=0)  # missing ones last
+    n_present = (~np.isnan(values)).sum(axis=0)
+    places = np.floor(np.outer(SHARES, np.maximum(n_present - 1, 0))).astype(int)
+    edges = np.take_along_axis(values, places, axis=0)
+    largest = np.take_along_axis(values, np.maximum(n_present - 1, 0)[None], axis=0)
+    # Where the largest value fills all quantiles, the next one ends the first bin.
+    below = np.where(values < largest, values, -np.inf).max(axis=0)
+    is_needed = edges[0] == largest[0]
+    edges[0] = np.where(is_needed & np.isfinite(below), below, edges[0])
+    is_last = ~(edges < largest)
+    is_repeated = np.diff(edges, axis=0, prepend=np.nan) == 0
+    return np.sort(np.where(is_last | is_repeated, np.inf, edges), axis=0).T

@@ -161,9 +161,10 @@ class BCLEmbedder(
         mining: each sample counts by how likely it is a true negative. Above, hard
         ones count more, at 1 the most; below, easy ones, of which fewest are false.
     bin_weight : float >= 0, default=0.3
-        Weight of a second loss beside `loss`, for tables. A linear map predicts in
+        Weight of a second loss beside any `loss`, for tables. A linear map predicts in
         which of 8 quantile bins each number of a row is, from the embeddings of both
-        views [3]_. At 0, there is `loss` alone, as in the paper.
+        views [3]_. Categories are not predicted; of more than 64 numbers, a random 64
+        in each step. At 0, there is `loss` alone, as in the paper.
 
     Optimization
         How the encoder is trained.
@@ -207,8 +208,8 @@ class BCLEmbedder(
         Where to train. "auto" is a CUDA GPU where there is one, else the CPU.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit instead of new ones. The
-        optimizer and the constants that scale the features start anew; the categories
-        of columns, and which have missing values, stay those of the first fit.
+        optimizer, the constants that scale the features and the bins start anew;
+        categories, and which columns have missing values, stay those of the first fit.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, of the order of rows, of the views and of the
         held-out rows. With an int, two fits on the same CPU give bit-equal
@@ -235,7 +236,7 @@ class BCLEmbedder(
     loss_curve_ : list of float
         Mean training loss of each epoch, that of the bins included.
     validation_loss_curve_ : list of float
-        Loss on the rows that `early_stopping` held out, after each epoch.
+        The same on the rows that `early_stopping` held out; missing without it.
     n_features_in_ : int
         Number of features seen during `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -259,9 +260,8 @@ class BCLEmbedder(
     Rows are computed in float32. Center features whose mean is more than about
     100,000 times their spread, such as time stamps, beforehand.
 
-    An interrupt (Ctrl-C) during `fit` is raised. The estimator then keeps the epochs
-    that it has completed. One that comes while a callback runs passes for the
-    callback's own way to stop.
+    An interrupt (Ctrl-C) during `fit` is raised, and the epochs that were completed are
+    kept. One that comes while a callback runs passes for its own way to stop.
 
     `fit` takes no ``sample_weight``: a row of weight two is not the same as a row
     given twice in a loss that compares the rows of a batch.

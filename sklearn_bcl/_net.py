@@ -276,8 +276,12 @@ class ContrastiveNet(NeuralNet):
         """Take the weights and, if asked and possible, the optimizer's state."""
         if other is None:
             return
+        state = dict(other.module_.state_dict())
+        if not with_optimizer and self.module_.bins is not None:
+            # As the scales of features, those of a new fit.
+            state["bins.edges"] = self.module_.bins.edges
         try:
-            self.module_.load_state_dict(other.module_.state_dict())
+            self.module_.load_state_dict(state)
             if type(self.criterion_) is type(other.criterion_):
                 self.criterion_.load_state_dict(other.criterion_.state_dict())
         except RuntimeError as error:
@@ -290,9 +294,9 @@ class ContrastiveNet(NeuralNet):
             ) from error
         if with_optimizer and type(self.optimizer_) is type(other.optimizer_):
             # The state of the other, under the hyper-parameters of this one.
-            state = copy.deepcopy(other.optimizer_.state_dict()["state"])
+            moments = copy.deepcopy(other.optimizer_.state_dict()["state"])
             self.optimizer_.load_state_dict(
-                {**self.optimizer_.state_dict(), "state": state}
+                {**self.optimizer_.state_dict(), "state": moments}
             )
 
     def to(self, device: torch.device) -> ContrastiveNet:

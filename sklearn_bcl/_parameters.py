@@ -141,12 +141,14 @@ def _idle(
         yield "hidden_layer_sizes", f"'encoder' {encoder!r} has layers of its own"
     if encoder not in ("mlp", "convnet"):
         yield "n_components", f"'encoder' {encoder!r} has an output of its own size"
+    if parameters["bin_weight"] != 0:  # no loss of bins is no error anywhere
+        if layout is not None:
+            yield "bin_weight", "the rows are images"
+        elif row_format.columns is None or not row_format.columns.numbers:
+            yield "bin_weight", "no column of 'X' holds numbers"
     if layout is None:
         yield "channel_order", "the rows are those of a table"
-        if row_format.columns is None or not row_format.columns.numbers:
-            yield "bin_weight", "no column of 'X' holds numbers"
     else:
-        yield "bin_weight", "the rows are images"
         if parameters["categorical_features"] is not None:
             yield "categorical_features", "the rows are images"
         if len(layout.shape) == 2:

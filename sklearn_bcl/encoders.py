@@ -9,8 +9,8 @@ have two more methods:
   ``forward`` gets them; ``rows[:]`` are all. ``random_state`` is a
   :class:`numpy.random.RandomState` for draws. ``before`` is the encoder of the last
   call in `partial_fit`, and None in `fit`. The encoder is tried on two rows before.
-- ``head_input(x)`` returns what the projection head reads in training, if that is not
-  the embedding. It has the shape of the embedding.
+- ``head_input(x)`` returns what the heads of training read, if that is not the
+  embedding. It has the shape of the embedding.
 """
 
 from __future__ import annotations
@@ -509,7 +509,8 @@ class ProjectedEncoder(nn.Module):
     projection_size : int
         Size of the projections that the loss compares.
     bins : torch.nn.Module, default=None
-        A second head, which predicts bins of numbers.
+        A second head with a loss of its own, ``bins(read, x, generator)``: of what the
+        heads read of both views, ``(2n, n_components)``, for the rows ``(n, size)``.
 
     Examples
     --------

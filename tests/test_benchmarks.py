@@ -40,7 +40,7 @@ def two_tables(study, monkeypatch):
     monkeypatch.setattr(study, "CS", (0.1,))
     for half in study.HALVES:
         monkeypatch.setitem(study.HALVES, half, {})
-    monkeypatch.setitem(study.HALVES, "confirmation", tables)
+    monkeypatch.setitem(study.HALVES, "real", tables)
     quick = {
         "raw": lambda seed: StandardScaler(),
         "random forest": lambda seed: RandomForestClassifier(5, random_state=seed),
@@ -57,7 +57,7 @@ def run(script, monkeypatch, *arguments):
 def summary_of(accuracies):
     """Return a summary from {(table, labels): {method: mean accuracy}}."""
     rows = [
-        ("confirmation", data, method, labels, mean, 0.01, 3, 30)
+        ("real", data, method, labels, mean, 0.01, 3, 30)
         for (data, labels), of_methods in accuracies.items()
         for method, mean in of_methods.items()
     ]
@@ -119,7 +119,8 @@ def test_report_of_a_summary(report, summary, tmp_path, monkeypatch, capsys):
     chosen = ("--data", "wine", "--methods", "PCA", "raw", "--labels", "200", "all")
     run(report, monkeypatch, "--summary", path, *chosen)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2:] == ["| wine | 200 | – | 0.880 ± 0.010 |"]
+    assert lines[0] == "Accuracy"
+    assert lines[4:] == ["| wine | 200 | – | 0.880 ± 0.010 |"]
     with pytest.raises(SystemExit, match="UMAP"):
         run(report, monkeypatch, "--summary", path, "--methods", "UMAP")
 
@@ -128,13 +129,22 @@ def test_tracked_summary_has_every_method_on_every_table(study, report):
     summary = study.read(report.SUMMARY)
     assert not summary.duplicated(study.SUMMARY_KEYS).any()
     assert report.SUMMARY.stat().st_size < 100_000
-    has = set(summary[["half", "data", "method"]].itertuples(index=False, name=None))
+    is_old = summary["half"].isin(["tuning", "confirmation", "failure"])
+    old = summary["method"].where(is_old).str.removesuffix(":bin_weight=0.0")
+    methods = old.fillna(summary["method"])
+    has = set(zip(summary["half"], summary["data"], methods, strict=True))
+    references = {"raw", "random forest", "gradient boosting"}
+    wanted = {half: set(study.METHODS) for half in study.HALVES}
+    wanted["real"] = {"bcl", "simclr", "PCA", "MLP", *references}
+    wanted["held out"] = {"bcl", *references}
+    names = {half: set(tables) for half, tables in study.HALVES.items()}
+    names["real"] = set(summary["data"][summary["half"] == "real"])
+    assert len(names["real"]) == 14
     assert has >= {
         (half, data, method)
-        for half, tables in study.HALVES.items()
-        for data in tables
-        for method in study.METHODS
-        if half not in ("real", "held out")
+        for half in names
+        for data in names[half]
+        for method in wanted[half]
     }
 
 
@@ -291,3 +301,20 @@ def test_real_tables_come_from_a_folder(study, monkeypatch, tmp_path):
     for name in ("random forest", "bcl:max_epochs=1;hidden_layer_sizes=[8]"):
         rows = study.run("real", "mine", name, 0, 2, ["20", "all"])
         assert [row[4] for row in rows] == ["20", "20", "all"]
+
+
+def test_no_method_sees_labels_unasked(study, two_tables):
+    with pytest.raises(ValueError, match="tau_plus='labels' needs labels"):
+        study.run("real", "classes", "bcl:tau_plus='labels'", 0, 1, ["20"])
+
+
+def test_a_folder_without_tables_is_an_error(study, tmp_path):
+    with pytest.raises(SystemExit, match=r"SKLEARN_BCL_TABLES: no file NAME\.npz in"):
+        importlib.import_module("tables").real_tables(tmp_path)
+
+
+def test_results_of_another_version_are_not_continued(study, tmp_path, monkeypatch):
+    path = tmp_path / "rows.csv"
+    path.write_text("half,data,method,seed,labels,draw,accuracy,versions\n")
+    with pytest.raises(SystemExit, match="has other columns"):
+        run(study, monkeypatch, "--data", "wine", "--output", path)

@@ -1,11 +1,15 @@
 """Bins of numbers, and the loss of telling them from an embedding."""
 
+import copy
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from helpers import small as by_default
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from torch import Generator, nn
 
 from sklearn_bcl import BCLEmbedder
@@ -60,6 +64,15 @@ def test_ties_gaps_and_constants():
     ]
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("share", [0.88, 0.95])
+def test_a_column_of_two_values_has_two_bins(sign, share):
+    X = sign * (np.arange(200) < 200 * share).astype(float)[:, None]
+    head, rows = predictor(X)
+    bins = head.bins(rows[:]).numpy()
+    assert_array_equal(bins, X > X.min())
+
+
 def test_a_plain_loop_gives_the_same_loss(device):
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(size=50), rng.integers(3, size=50), np.ones(50)])
@@ -100,8 +113,14 @@ def test_wide_rows_predict_some_columns_at_a_time(device):
         generator = Generator(device).manual_seed(seed)
         losses.append(head(embeddings, rows[:], generator))
         losses[-1].backward()
-        is_predicted = head.weight.grad.abs().sum(dim=(1, 2)) > 0
-        assert is_predicted.sum() == MOST_COLUMNS
+        chosen = head.weight.grad.abs().sum(dim=(1, 2)).nonzero().flatten()
+        assert len(chosen) == MOST_COLUMNS
+        terms = []
+        for j in chosen:
+            logits = embeddings @ head.weight[j].T + head.bias[j]
+            bins = head.bins(rows[:])[:, j].repeat(2)
+            terms.append(nn.functional.cross_entropy(logits, bins).item())
+        assert_allclose(losses[-1].item(), np.mean(terms), rtol=1e-5)
     assert losses[0] == losses[1] != losses[2]
 
 
@@ -120,6 +139,33 @@ def test_bins_are_on_by_default(X):
     assert BCLEmbedder().bin_weight == 0.3
     expected = small(bin_weight=0.3).fit_transform(X)
     assert_array_equal(by_default().fit_transform(X), expected)
+
+
+def test_both_views_tell_the_bins_of_the_row_as_it_is(X):
+    """Not those of a view, in which all values are others."""
+    seen = []
+
+    class Recorder(nn.Module):
+        edges = torch.zeros(0)
+
+        def forward(self, read, x, generator):
+            seen.append((read.detach().clone(), x.clone()))
+            return read.sum() * 0
+
+    embedder = small(
+        augmentation=(lambda x, generator: x + 10, lambda x, generator: x - 10),
+        max_epochs=1,
+        batch_size=100,
+        learning_rate=1e-12,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BinPredictor, "of", lambda *arguments: Recorder())
+        embedder.fit(X)
+    ((read, x),) = seen
+    assert torch.equal(x.sort(dim=0).values, torch.from_numpy(np.sort(X, axis=0)))
+    with torch.no_grad():
+        expected = embedder.encoder_(torch.cat([x + 10, x - 10]))
+    assert_allclose(read, expected, atol=1e-5)
 
 
 def test_bins_are_told_from_the_embedding(X):
@@ -141,6 +187,8 @@ def test_only_tables_with_numbers_have_bins(X):
     images = np.zeros((10, 8, 8), dtype=np.uint8)
     flat = {"encoder": "mlp", "augmentation": "noise", "max_epochs": 1}
     assert BCLEmbedder(**flat).fit(images)._net.module_.bins is None
+    BCLEmbedder(bin_weight=0, **flat).fit(images)  # none anywhere
+    small(bin_weight=0).fit(frame[["color"]])
     with pytest.raises(ValueError, match="'bin_weight' 1 cannot act: the rows are ima"):
         BCLEmbedder(bin_weight=1, **flat).fit(images)
 
@@ -152,19 +200,31 @@ def test_an_own_encoder_has_bins(X):
 
 
 @pytest.mark.parametrize("goes_on", ["fit", "partial_fit"])
-def test_bins_stay_those_of_the_first_call(X, goes_on):
+def test_bins_of_later_calls(X, goes_on):
+    """A new fit measures them anew, as it does the scales of the features."""
     first, second = X.copy(), 10 * X
     first[:, 1] = 3.0  # constant there only
     embedder = small(warm_start=True)
     getattr(embedder, goes_on)(first)
-    edges = embedder._net.module_.bins.edges.clone()
+    before = embedder._net.module_.bins.edges.clone()
+    embedder = pickle.loads(pickle.dumps(embedder))
     getattr(embedder, goes_on)(second)
-    assert torch.equal(embedder._net.module_.bins.edges, edges)
-    embedder.set_params(bin_weight=2)
-    getattr(embedder, goes_on)(second)
+    edges = embedder._net.module_.bins.edges
+    expected = small().fit(second)._net.module_.bins.edges
+    assert torch.equal(edges, before if goes_on == "partial_fit" else expected)
+    heavier = copy.deepcopy(embedder).set_params(bin_weight=2)
+    curves = [getattr(e, goes_on)(second).loss_curve_ for e in (embedder, heavier)]
+    assert curves[1][-1] > curves[0][-1]
     embedder.set_params(bin_weight=0)
     with pytest.raises(ValueError, match="'bin_weight' from or to 0"):
         getattr(embedder, goes_on)(second)
+
+
+def test_sparse_rows_have_the_same_bins():
+    X = np.random.default_rng(0).poisson(0.5, size=(100, MOST_COLUMNS + 6))
+    X = X.astype(np.float32)
+    embeddings = [small().fit_transform(x) for x in (X, sparse.csr_array(X))]
+    assert_allclose(*embeddings, atol=1e-5)
 
 
 def test_held_out_rows_have_the_same_loss(X):

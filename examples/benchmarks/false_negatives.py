@@ -7,12 +7,13 @@ The weights of BCL can do no more than their evidence allows: how much two rows 
 if they were of one class. Three kinds of evidence are measured on pairs of training
 rows, whose labels say which are of the same class:
 
-- "encoder": cosine similarity of the projections of a default fit, which BCL ranks;
+- "encoder": cosine similarity of the projections of a default fit, as BCL ranks them,
+  but of rows as they are;
 - "features": minus the distance of the scaled features;
 - "clusterings": in how many of 64 k-means clusterings, each of a random half of the
   columns, the two rows fall together. It does not come from the encoder.
 
-Each anchor is compared with the other rows of its batch of 256. For each kind:
+Each anchor is compared with the other rows of its batch of 256 or more. For each kind:
 
 - AUC of the same class against others, mean over anchors;
 - the same among the tenth of the rows that the encoder finds most similar, where false

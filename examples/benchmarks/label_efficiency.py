@@ -1,7 +1,7 @@
 """Accuracy with few labels: eleven methods and more on real and generated tables.
 
     SKLEARN_BCL_TABLES=folder python examples/benchmarks/label_efficiency.py \\
-        --half real --draws 5 --methods bcl raw "random forest" "gradient boosting"
+        --draws 5 --methods bcl raw "random forest" "gradient boosting"
     python examples/benchmarks/label_efficiency.py --half confirmation
     python examples/benchmarks/label_efficiency.py --data wine --methods bcl raw
     python examples/benchmarks/label_efficiency.py --data wine \\
@@ -26,8 +26,8 @@ Each accuracy is appended to the CSV file `--output`, so a run that is stopped g
 where it was. A method is run once on a split: to run it again, for example with another
 version or more draws, give another file. `--summary` adds the means to a second CSV
 file, from which `report.py` prints tables. UMAP needs the extra ``benchmark``. On
-request only: "oracle", SimCLR that is told all false negatives by the labels of all
-training rows; "gradient boosting"; "TabPFN" and "TabICL", packages to be installed,
+request only: "oracle", the loss of SimCLR, told all false negatives by the labels of
+all training rows; "gradient boosting"; "TabPFN" and "TabICL", packages to be installed,
 which load weights that were trained on other tables.
 """
 
@@ -269,16 +269,15 @@ def run(
 ) -> list[tuple[Any, ...]]:
     """Return the rows of the CSV file of one method on one split."""
     torch.set_num_threads(1)
-    warnings.filterwarnings("ignore", category=UserWarning)  # of rare categories
+    # Of categories and gaps that the training rows do not have.
+    warnings.filterwarnings("ignore", "Found unknown categories|Column")
     X_train, X_test, y_train, y_test = split(half, data, seed)
     method = make_method(name, seed)
     is_embedding = not is_classifier(method)
     if isinstance(X_train, pd.DataFrame) and not isinstance(method, BCLEmbedder):
         X_train, X_test = without_columns(X_train, X_test)
     if is_embedding:
-        # No parameter of an embedder asks for labels, but the loss of the oracle.
-        labels = y_train if isinstance(method, BCLEmbedder) else None
-        method.fit(X_train, labels)
+        method.fit(X_train, y_train if name.startswith("oracle") else None)
         X_train, X_test = method.transform(X_train), method.transform(X_test)
     rows = []
     for labels in label_counts:
@@ -307,6 +306,9 @@ def run_missing(arguments: argparse.Namespace) -> None:
     is_new = not arguments.output.exists()
     done = set()
     if not is_new:
+        columns = tuple(read(arguments.output).columns)
+        if columns != COLUMNS:
+            raise SystemExit(f"{arguments.output} has other columns: {columns}")
         keys = read(arguments.output)[["data", "method", "seed"]]
         done = set(keys.itertuples(index=False, name=None))
     tasks = [
@@ -363,7 +365,7 @@ def parse_arguments() -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     names = [name for half in HALVES.values() for name in half]
-    parser.add_argument("--half", nargs="+", choices=HALVES, default=["confirmation"])
+    parser.add_argument("--half", nargs="+", choices=HALVES, default=["real"])
     parser.add_argument(
         "--data", nargs="+", choices=names, help="tables, in place of those of --half"
     )

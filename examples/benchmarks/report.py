@@ -1,9 +1,8 @@
 """Print the tables of the README from a summary of `label_efficiency.py`.
 
     python examples/benchmarks/report.py
-    python examples/benchmarks/report.py --half confirmation tuning \\
-        --methods bcl simclr dcl hcl
-    python examples/benchmarks/report.py --data digits --labels 50 200
+    python examples/benchmarks/report.py --auc
+    python examples/benchmarks/report.py --data letter --labels 50 200
 
 The first of the methods is compared with the others. Intervals and ranks are over
 tables: each table counts once, by its mean over splits and draws of labels. A spread
@@ -146,7 +145,7 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--half", nargs="+", default=["confirmation"])
+    parser.add_argument("--half", nargs="+", default=["real"])
     parser.add_argument("--data", nargs="+", help="tables, in place of those of --half")
     parser.add_argument(
         "--methods", nargs="+", help="those without settings in their names by default"
@@ -172,9 +171,10 @@ def main() -> None:
         summary = summary[summary["half"].isin(arguments.half)]
     known = list(summary["method"].unique())
     methods = arguments.methods or [name for name in known if ":" not in name]
-    missing = [name for name in methods if name not in known]
+    missing = [name for name in arguments.methods or ["bcl"] if name not in known]
     if missing or not methods:
         raise SystemExit(f"No such results in {arguments.summary}: {missing}")
+    print(f"{'AUC' if arguments.auc else 'Accuracy'}\n")
     if summary["data"].nunique() > 1:
         print(f"{main_table(summary, methods)}\n")
         print(f"{friedman(summary, methods)}\n")

