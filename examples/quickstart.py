@@ -3,7 +3,7 @@
 Every method sees the same unlabeled training rows and feeds the same logistic
 regression, fitted on 50, on 200 and on all labels; accuracy is that on the 30 % of
 rows held out. Means and standard deviations are over 3 splits (with their own seed of
-the embedder) x 5 draws of labels. Takes about a minute on two cores.
+the embedder) x 5 draws of labels. Takes a few minutes on two cores.
 
     python examples/quickstart.py
 """
