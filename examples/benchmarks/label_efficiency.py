@@ -356,7 +356,7 @@ def add_to_summary(results: pd.DataFrame, path: Path) -> None:
         old = read(path).set_index(SUMMARY_KEYS)
         order = old.index.union(summary.index, sort=False)
         summary = pd.concat([summary, old[~old.index.isin(summary.index)]]).loc[order]
-    summary.to_csv(path, float_format="%.6f", lineterminator="\n")
+    summary.to_csv(path, float_format="%.5f", lineterminator="\n")
 
 
 def parse_arguments() -> argparse.Namespace:
