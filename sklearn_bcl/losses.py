@@ -23,6 +23,7 @@ most, memory :math:`O(n^2)`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -30,6 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sklearn_bcl._one_pass import OnePass, can_take_one_pass
 from sklearn_bcl._validation import check_interval
 from sklearn_bcl.bayes import check_priors, importance_weights
 
@@ -41,7 +43,6 @@ __all__ = [
     "NTXentLoss",
 ]
 
-INDEX_BITS = 2**29 - 1
 LEAST_ROBUSTNESS = 1e-6  # below, it changes less than rounding does
 EXACT_SOFTPLUS = 50.0  # from here on, log(1 + e^x) is x in float64
 
@@ -117,7 +118,26 @@ class ContrastiveLoss(nn.Module):
         loss : Tensor
             A scalar, of float32 or, for float64 projections, float64.
         """
-        positive, unlabeled = self.similarities(z1, z2)
+        z = self.unit_rows(z1, z2)
+        if type(self) in IN_ONE_PASS and can_take_one_pass(z, self.temperature):
+            value: Tensor = OnePass.apply(z, self, IN_ONE_PASS[type(self)](self, z))
+            return value
+        return self.of_unit_rows(z)
+
+    def unit_rows(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """Return both views one below the other, ``(2n, d)``, in rows of length 1.
+
+        A zero projection stays zero, orthogonal to all others, and takes no gradient.
+        """
+        _check_views(z1, z2)
+        dtype = torch.promote_types(z1.dtype, z2.dtype)
+        dtype = torch.promote_types(dtype, torch.float32)
+        with torch.autocast(z1.device.type, enabled=False):
+            return _normalize(torch.cat([z1, z2]).to(dtype))
+
+    def of_unit_rows(self, z: Tensor) -> Tensor:
+        """Return the loss of the rows of :meth:`unit_rows`."""
+        positive, unlabeled = self.similarities(z)
         log_negatives = self.log_negative_mass(positive, unlabeled)
         return self.mean_over_anchors(positive, log_negatives)
 
@@ -138,18 +158,11 @@ class ContrastiveLoss(nn.Module):
         """
         raise NotImplementedError
 
-    def similarities(self, z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the arguments of :meth:`log_negative_mass`, of two views.
-
-        A zero projection is orthogonal to all others, and takes no gradient.
-        """
-        _check_views(z1, z2)
-        dtype = torch.promote_types(z1.dtype, z2.dtype)
-        dtype = torch.promote_types(dtype, torch.float32)
-        n = len(z1)
+    def similarities(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the arguments of :meth:`log_negative_mass`, from unit rows."""
+        n = len(z) // 2
         # Under autocast the products would fall back to half precision.
-        with torch.autocast(z1.device.type, enabled=False):
-            z = _normalize(torch.cat([z1, z2]).to(dtype))
+        with torch.autocast(z.device.type, enabled=False):
             positive = (z[:n] * z[n:]).sum(dim=1).div(self.temperature).repeat(2)
             scaled = (z / self.temperature) @ z.T
         own = torch.eye(2 * n, dtype=torch.bool, device=z.device)
@@ -161,6 +174,10 @@ class ContrastiveLoss(nn.Module):
         Both arguments have the shape ``(n_anchors,)``.
         """
         losses = F.softplus(log_negatives - positive, threshold=EXACT_SOFTPLUS)
+        return self.mean_of_losses(losses)
+
+    def mean_of_losses(self, losses: Tensor) -> Tensor:
+        """Return the same from the losses ``(n_anchors,)``, -log of P / (P + Ng)."""
         if self.robustness < LEAST_ROBUSTNESS:
             return losses.mean()
         least = losses.min().detach()  # any constant would do; this cannot overflow
@@ -276,18 +293,11 @@ class BCLLoss(ContrastiveLoss):
 
     def log_negative_mass(self, positive: Tensor, unlabeled: Tensor) -> Tensor:
         # The weights depend on ranks only: sort once, and weigh by place.
-        by_rank = _log_weights_by_rank(
-            len(unlabeled) - 2,
-            self.alpha,
-            self.beta,
-            self.tau_plus,
-            unlabeled.dtype,
-            unlabeled.device,
-        )
-        order = _argsort_rows(unlabeled.detach())
-        log_weights = torch.empty_like(unlabeled, requires_grad=False)
-        log_weights.scatter_(1, order, by_rank.expand_as(order))
-        return (unlabeled + log_weights).logsumexp(dim=1)
+        order = unlabeled.argsort(dim=1, stable=True)
+        by_rank = _weights_by_rank(self, unlabeled).expand_as(order)
+        weights = torch.empty_like(unlabeled, requires_grad=False)
+        weights.scatter_(1, order, by_rank)
+        return (unlabeled + weights.log_()).logsumexp(dim=1)
 
 
 class DebiasedLoss(ContrastiveLoss):
@@ -460,40 +470,34 @@ def _check_views(z1: Tensor, z2: Tensor) -> None:
         )
 
 
-def _argsort_rows(values: Tensor) -> Tensor:
-    """Indices that sort each row in ascending order."""
-    if values.device.type != "cpu":
-        return values.argsort(dim=1)
-    # NumPy's vectorized sorts take a fraction of the time of torch's, and sorting
-    # values takes less than sorting indices. A float32 leaves the last 29 bits of a
-    # float64 empty: room for the index, which then only decides between ties.
-    if values.dtype == torch.float32 and values.shape[1] <= INDEX_BITS:
-        keys = values.double().clamp_(min=-(2.0**1000))  # -inf has no such room
-        bits = keys.view(torch.int64)
-        bits |= torch.arange(values.shape[1])
-        keys.numpy().sort(axis=1)
-        bits &= INDEX_BITS
-        return bits
-    return torch.from_numpy(np.argsort(values.numpy(), axis=1))
+def _weights_by_rank(loss: BCLLoss, of_anchors: Tensor) -> Tensor:
+    n, dtype, device = len(of_anchors), of_anchors.dtype, of_anchors.device
+    return _cached_weights(n, loss.alpha, loss.beta, loss.tau_plus, dtype, device)
 
 
 @lru_cache(maxsize=64)
-def _log_weights_by_rank(
-    n_unlabeled: int,
+def _cached_weights(
+    n_anchors: int,
     alpha: float,
     beta: float,
     tau_plus: float,
     dtype: torch.dtype,
     device: torch.device,
 ) -> Tensor:
-    """Log-weights of the places of an ascending row of similarities.
+    """Weights of the places of an ascending row of similarities.
 
     The first two places hold the anchor itself and its positive, which are no
     unlabeled samples. Kept on the device, so that a step copies nothing to it.
     """
+    n_unlabeled = n_anchors - 2
     p = np.arange(1, n_unlabeled + 1) / n_unlabeled
     weights = importance_weights(p, alpha=alpha, beta=beta, tau_plus=tau_plus)
-    with np.errstate(divide="ignore"):  # alpha = 1 gives the top rank no weight
-        log_weights = np.concatenate([[0.0, 0.0], np.log(weights)])
     with torch.inference_mode(False):
-        return torch.from_numpy(log_weights).to(device, dtype)
+        return torch.from_numpy(np.append([0.0, 0.0], weights)).to(device, dtype)
+
+
+# The losses that are computed in one pass where that applies, and their weights.
+IN_ONE_PASS: dict[type[ContrastiveLoss], Callable[..., Tensor | None]] = {
+    NTXentLoss: lambda loss, z: None,
+    BCLLoss: _weights_by_rank,
+}

@@ -14,7 +14,7 @@ class OracleLoss(ContrastiveLoss):
     """
 
     def forward(self, z1: Tensor, z2: Tensor, y: Tensor) -> Tensor:
-        positive, unlabeled = self.similarities(z1, z2)
+        positive, unlabeled = self.similarities(self.unit_rows(z1, z2))
         labels = y.repeat(2)
         same = labels[:, None] == labels  # the anchor and its positive, too
         known = (~same).any(dim=1)  # anchors with a true negative

@@ -1,0 +1,145 @@
+"""Loss and gradient of a batch in one pass over blocks of anchors, on a CPU.
+
+The gradient has a closed form. With the mean over anchors, or the power mean that
+`robustness` q makes of it, an anchor a weighs :math:`g_a = S_a^q / \\sum_b S_b^q`, where
+:math:`S_a = P_a / (P_a + N_a)` is its share. Then, with weights :math:`\\omega` that
+change with ranks only,
+
+.. math:: \\frac{dL}{ds_a^+} = -\\frac{g_a (1 - S_a)}{t}, \\qquad
+    \\frac{dL}{ds_{ai}} = \\frac{g_a \\omega_{ai} E_{ai}}{(P_a + N_a) \\, t}.
+
+Both stand in one matrix G with a row for each anchor, and the gradient of the unit rows z
+is :math:`(G + G^T) z`. So no matrix of all similarities is kept, and none of the several
+that autograd would keep.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LEAST_TEMPERATURE = 0.03  # from here on, sums of e^(1 / t) are far from overflow
+BLOCK_VALUES = 2**18  # similarities in a block
+MOST_SHORT_KEYS = 2**11  # columns whose index leaves 20 bits of a similarity in 32
+BELOW_ALL = -1.0005  # less than any cosine, and its key less than any other
+
+
+def can_take_one_pass(z: Tensor, temperature: float) -> bool:
+    """Tell whether :func:`one_pass` applies to unit rows."""
+    is_plain = z.device.type == "cpu" and z.dtype == torch.float32
+    return is_plain and temperature >= LEAST_TEMPERATURE
+
+
+def one_pass(
+    z: Tensor,
+    temperature: float,
+    weights_by_rank: Tensor | None = None,
+    robustness: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Return the loss of each anchor, and the gradient of their mean.
+
+    Parameters
+    ----------
+    z : Tensor of float32, shape (2n, d)
+        Unit rows of the first views, then those of the second.
+    temperature : float
+        At least 0.03.
+    weights_by_rank : Tensor of shape (2n,), default=None
+        Weights of the similarities of an anchor in ascending order, after two zeros for
+        the anchor itself and its positive. None weighs all alike.
+    robustness : float in [0, 1], default=0.0
+        Exponent of the power mean.
+
+    Returns
+    -------
+    losses : Tensor of shape (2n,)
+    gradient : Tensor of shape (2n, d)
+        Of the mean of the losses by `z`, or of minus the log of the power mean of the
+        shares.
+    """
+    n_anchors = len(z)
+    partner = torch.arange(n_anchors).roll(n_anchors // 2)
+    excluded = torch.stack([torch.arange(n_anchors), partner], dim=1)
+    scale = 1 / (temperature * math.log(2))  # 2^x is faster than e^x
+    positive = (z * z[partner]).sum(dim=1).mul_(scale).exp2_()
+    ratios, influence = torch.empty_like(positive), torch.empty_like(positive)
+    gradient = torch.zeros_like(z)
+    n_rows = max(1, min(n_anchors, BLOCK_VALUES // n_anchors))
+    buffers = z.new_empty(2, n_rows, n_anchors)
+    for start in range(0, n_anchors, n_rows):
+        block = slice(start, min(start + n_rows, n_anchors))
+        anchors = z[block]
+        g, weights = buffers[:, : len(anchors)]
+        torch.mm(anchors, z.T, out=g)
+        if weights_by_rank is None:
+            g.mul_(scale).exp2_().scatter_(1, excluded[block], 0.0)
+        else:
+            order = ascending(g.scatter_(1, excluded[block], BELOW_ALL), weights)
+            weights.scatter_(1, order, weights_by_rank.expand_as(order))
+            g.mul_(scale).exp2_().mul_(weights)
+        p = positive[block]
+        ratio = g.sum(dim=1).div_(p)
+        share = 1 / (1 + ratio)
+        power = share**robustness
+        ratios[block], influence[block] = ratio, power
+        g.mul_((power * share / (p * temperature)).unsqueeze(1))
+        of_positive = -power * ratio * share / temperature  # 1 - share, exactly
+        g.scatter_(1, partner[block].unsqueeze(1), of_positive.unsqueeze(1))
+        if len(anchors) == n_anchors:
+            gradient = torch.add(g, g.T, out=weights) @ z
+        else:
+            gradient[block].addmm_(g, z)
+            gradient.addmm_(g.T, anchors)
+    return ratios.log1p_(), gradient.div_(influence.sum())
+
+
+def ascending(cosines: Tensor, buffer: Tensor) -> Tensor:
+    """Return the indices that sort each row of cosines, computed in `buffer`.
+
+    NumPy's vectorized sorts take a fraction of the time of torch's, integers less than
+    floats, and values less than indices. So a key holds a cosine and, in its last bits,
+    the index of the column, which decides between ties. Up to 2,048 columns, a key of
+    32 bits has room for cosines to 2^-20 or better, which is no more than the rounding
+    of their products; of more columns, keys of 64 bits keep them exactly.
+    """
+    n_columns = cosines.shape[1]
+    n_bits = (n_columns - 1).bit_length()
+    dtype, size = torch.int32, 32
+    if n_columns > MOST_SHORT_KEYS:
+        dtype, size = torch.int64, 64
+    # A little less than a power of two, so that cosines above 1 by rounding fit.
+    room = (1 - 2**-10) * 2.0 ** (size - 1 - n_bits)
+    keys = torch.mul(cosines, room, out=buffer).to(dtype)
+    keys <<= n_bits
+    keys |= torch.arange(n_columns, dtype=dtype)
+    keys.numpy().sort(axis=1)
+    keys &= 2**n_bits - 1
+    return keys.long()
+
+
+class OnePass(torch.autograd.Function):
+    """The loss of unit rows, by :func:`one_pass`.
+
+    A second derivative goes through the loss's own graph.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, loss: Any, weights_by_rank: Tensor) -> Tensor:
+        losses, gradient = one_pass(
+            z, loss.temperature, weights_by_rank, loss.robustness
+        )
+        ctx.loss = loss
+        ctx.save_for_backward(z, gradient)
+        value: Tensor = loss.mean_of_losses(losses)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        z, gradient = ctx.saved_tensors
+        if torch.is_grad_enabled():  # it is to be differentiated again
+            value = ctx.loss.of_unit_rows(z)
+            (gradient,) = torch.autograd.grad(value, z, create_graph=True)
+        return grad_outputs[0] * gradient, None, None
