@@ -38,7 +38,8 @@ def one_pass(
     temperature: float,
     weights_by_rank: Tensor | None = None,
     robustness: float = 0.0,
-) -> tuple[Tensor, Tensor]:
+    needs_gradient: bool = True,
+) -> tuple[Tensor, Tensor | None]:
     """Return the loss of each anchor, and the gradient of their mean.
 
     Parameters
@@ -51,14 +52,14 @@ def one_pass(
         Weights of the similarities of an anchor in ascending order, after two zeros for
         the anchor itself and its positive. None weighs all alike.
     robustness : float in [0, 1], default=0.0
-        Exponent of the power mean.
+        Exponent of the power mean of the shares.
+    needs_gradient : bool, default=True
 
     Returns
     -------
     losses : Tensor of shape (2n,)
-    gradient : Tensor of shape (2n, d)
-        Of the mean of the losses by `z`, or of minus the log of the power mean of the
-        shares.
+    gradient : Tensor of shape (2n, d) or None
+        Of the mean by `z`.
     """
     n_anchors = len(z)
     partner = torch.arange(n_anchors).roll(n_anchors // 2)
@@ -66,7 +67,7 @@ def one_pass(
     scale = 1 / (temperature * math.log(2))  # 2^x is faster than e^x
     positive = (z * z[partner]).sum(dim=1).mul_(scale).exp2_()
     ratios, influence = torch.empty_like(positive), torch.empty_like(positive)
-    gradient = torch.zeros_like(z)
+    gradient = torch.zeros_like(z) if needs_gradient else None
     n_rows = max(1, min(n_anchors, BLOCK_VALUES // n_anchors))
     buffers = z.new_empty(2, n_rows, n_anchors)
     for start in range(0, n_anchors, n_rows):
@@ -81,10 +82,11 @@ def one_pass(
             weights.scatter_(1, order, weights_by_rank.expand_as(order))
             g.mul_(scale).exp2_().mul_(weights)
         p = positive[block]
-        ratio = g.sum(dim=1).div_(p)
+        ratios[block] = ratio = g.sum(dim=1).div_(p)
+        if gradient is None:
+            continue
         share = 1 / (1 + ratio)
-        power = share**robustness
-        ratios[block], influence[block] = ratio, power
+        influence[block] = power = share**robustness
         g.mul_((power * share / (p * temperature)).unsqueeze(1))
         of_positive = -power * ratio * share / temperature  # 1 - share, exactly
         g.scatter_(1, partner[block].unsqueeze(1), of_positive.unsqueeze(1))
@@ -93,7 +95,9 @@ def one_pass(
         else:
             gradient[block].addmm_(g, z)
             gradient.addmm_(g.T, anchors)
-    return ratios.log1p_(), gradient.div_(influence.sum())
+    if gradient is not None:
+        gradient.div_(influence.sum())
+    return ratios.log1p_(), gradient
 
 
 def ascending(cosines: Tensor, buffer: Tensor) -> Tensor:
@@ -129,7 +133,11 @@ class OnePass(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, loss: Any, weights_by_rank: Tensor) -> Tensor:
         losses, gradient = one_pass(
-            z, loss.temperature, weights_by_rank, loss.robustness
+            z,
+            loss.temperature,
+            weights_by_rank,
+            loss.robustness,
+            needs_gradient=ctx.needs_input_grad[0],
         )
         ctx.loss = loss
         ctx.save_for_backward(z, gradient)
