@@ -1,16 +1,16 @@
 """Loss and gradient of a batch in one pass over blocks of anchors, on a CPU.
 
 The gradient has a closed form. With the mean over anchors, or the power mean that
-`robustness` q makes of it, an anchor a weighs :math:`g_a = S_a^q / \\sum_b S_b^q`, where
-:math:`S_a = P_a / (P_a + N_a)` is its share. Then, with weights :math:`\\omega` that
-change with ranks only,
+`robustness` q makes of it, an anchor a weighs :math:`g_a = S_a^q / \\sum_b S_b^q`,
+where :math:`S_a = P_a / (P_a + N_a)` is its share. Then, with weights
+:math:`\\omega` that change with ranks only,
 
 .. math:: \\frac{dL}{ds_a^+} = -\\frac{g_a (1 - S_a)}{t}, \\qquad
     \\frac{dL}{ds_{ai}} = \\frac{g_a \\omega_{ai} E_{ai}}{(P_a + N_a) \\, t}.
 
-Both stand in one matrix G with a row for each anchor, and the gradient of the unit rows z
-is :math:`(G + G^T) z`. So no matrix of all similarities is kept, and none of the several
-that autograd would keep.
+Both stand in a matrix G with a row for each anchor, and the gradient of the unit rows
+z is :math:`(G + G^T) z`. So no matrix of all similarities is kept, and none of the
+several that autograd would keep.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sklearn_bcl._ranks import BELOW_ALL, ascending
+
 LEAST_TEMPERATURE = 0.03  # from here on, sums of e^(1 / t) are far from overflow
 BLOCK_VALUES = 2**18  # similarities in a block
-MOST_SHORT_KEYS = 2**11  # columns whose index leaves 20 bits of a similarity in 32
-BELOW_ALL = -1.0005  # less than any cosine, and its key less than any other
 
 
 def can_take_one_pass(z: Tensor, temperature: float) -> bool:
@@ -98,30 +98,6 @@ def one_pass(
     if gradient is not None:
         gradient.div_(influence.sum())
     return ratios.log1p_(), gradient
-
-
-def ascending(cosines: Tensor, buffer: Tensor) -> Tensor:
-    """Return the indices that sort each row of cosines, computed in `buffer`.
-
-    NumPy's vectorized sorts take a fraction of the time of torch's, integers less than
-    floats, and values less than indices. So a key holds a cosine and, in its last bits,
-    the index of the column, which decides between ties. Up to 2,048 columns, a key of
-    32 bits has room for cosines to 2^-20 or better, which is no more than the rounding
-    of their products; of more columns, keys of 64 bits keep them exactly.
-    """
-    n_columns = cosines.shape[1]
-    n_bits = (n_columns - 1).bit_length()
-    dtype, size = torch.int32, 32
-    if n_columns > MOST_SHORT_KEYS:
-        dtype, size = torch.int64, 64
-    # A little less than a power of two, so that cosines above 1 by rounding fit.
-    room = (1 - 2**-10) * 2.0 ** (size - 1 - n_bits)
-    keys = torch.mul(cosines, room, out=buffer).to(dtype)
-    keys <<= n_bits
-    keys |= torch.arange(n_columns, dtype=dtype)
-    keys.numpy().sort(axis=1)
-    keys &= 2**n_bits - 1
-    return keys.long()
 
 
 class OnePass(torch.autograd.Function):

@@ -13,6 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
 from sklearn_bcl._net import ROW_MULTIPLE
+from sklearn_bcl._ranks import by_rank
 from sklearn_bcl.bayes import importance_weights, true_negative_posterior
 from sklearn_bcl.losses import BCLLoss
 
@@ -55,7 +56,10 @@ def pairwise(
                 "'X' has a single row, which has no candidate beside itself. Give more "
                 "rows, or candidates 'Y'."
             )
-        table = torch.from_numpy(of_ranks(np.arange(n + 1) / n)).to(anchors)
+        found = of_ranks(np.arange(1, n + 1) / n)
+        if among_themselves:  # an anchor has no rank itself, and comes first
+            found = np.append(0.0, found)
+        table = torch.from_numpy(found).to(anchors)
     n_anchors, n_candidates = len(anchors), len(others)
     out = np.empty((n_anchors, n_candidates), dtype=np.float32)
     places = torch.arange(n_anchors, device=anchors.device)
@@ -66,26 +70,11 @@ def pairwise(
         values = padded[chunk.start : chunk.start + size] @ others.T
         values = values[: chunk.stop - chunk.start]
         if table is not None:
-            own = places[chunk] if among_themselves else None
-            values = _by_rank(values, own, table)
+            if among_themselves:
+                values.scatter_(1, places[chunk].unsqueeze(1), -torch.inf)
+            values = by_rank(values, table)
         out[chunk] = values.cpu().numpy()
     return out
-
-
-def _by_rank(similarity: Tensor, own: Tensor | None, table: Tensor) -> Tensor:
-    """Look up a table by each candidate's rank among those of its anchor.
-
-    A rank counts the candidates that are at most as similar, so tied ones share the
-    highest. `own` has each anchor's place among the candidates, if it is one of them:
-    it is no sample, has no rank and gets 0.
-    """
-    if own is None:
-        ordered = similarity.sort(dim=1).values
-        return table[torch.searchsorted(ordered, similarity, right=True)]
-    similarity = similarity.scatter(1, own[:, None], -torch.inf)
-    ordered = similarity.sort(dim=1).values
-    ranks = torch.searchsorted(ordered, similarity, right=True) - 1  # not itself
-    return table[ranks].scatter_(1, own[:, None], 0)
 
 
 def _has_priors(embedder: Any) -> bool:

@@ -10,14 +10,8 @@ import torch
 from numpy.testing import assert_allclose
 from torch.nn.functional import normalize
 
+from sklearn_bcl._one_pass import BLOCK_VALUES, can_take_one_pass, one_pass
 from sklearn_bcl.bayes import importance_weights, true_negative_posterior
-from sklearn_bcl._one_pass import (
-    BELOW_ALL,
-    BLOCK_VALUES,
-    ascending,
-    can_take_one_pass,
-    one_pass,
-)
 from sklearn_bcl.losses import (
     IN_ONE_PASS,
     BCLLoss,
@@ -529,23 +523,6 @@ def test_a_subclass_has_its_own_way(views):
 
     z1, z2 = (view.float() for view in views(8, 3))
     assert Half()(z1, z2) < BCLLoss()(z1, z2)
-
-
-@pytest.mark.parametrize("n_columns", [300, 3000])
-def test_ascending(n_columns):
-    cosines = torch.randn(20, n_columns, generator=torch.Generator().manual_seed(0))
-    cosines = cosines.clamp_(-4, 4) / 4
-    cosines[:, [5, 9]] = BELOW_ALL
-    cosines[:, 20], cosines[:, 40] = cosines[:, 30], 1.0000002
-    before = cosines.clone()
-    order = ascending(cosines, torch.empty_like(cosines))
-    assert torch.equal(cosines, before)
-    assert torch.equal(order.sort(dim=1).values, torch.arange(n_columns).expand(20, -1))
-    places = order.argsort(dim=1)
-    assert (places[:, [5, 9]] == torch.tensor([0, 1])).all()
-    assert (places[:, 30] == places[:, 20] + 1).all()
-    steps = cosines.gather(1, order).diff(dim=1)
-    assert steps.min() > (-(2**-19) if n_columns == 300 else -(2**-23))
 
 
 def test_similarities_of_zero_have_ranks_without_denormals(views):
