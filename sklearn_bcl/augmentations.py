@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from sklearn.base import BaseEstimator
 from torch import Generator, Tensor, nn
+from torch.nn import functional as F
 
 from sklearn_bcl._random import isolated_rng, seed_from
 from sklearn_bcl._validation import check_interval
@@ -201,16 +202,17 @@ class GaussianNoise(BaseEstimator):
 class ImageAugmentation(BaseEstimator):
     """Crop, flip, color jitter, grayscale and blur: the views of SimCLR and BCL.
 
-    Each image has a draw of its own. kornia (extra ``vision``) does the work, on the
-    device of the batch. Its color operations need pixels in [0, 1], so the range of
-    the batch is mapped to that and back: images may be in [0, 1], in [0, 255] or
+    Each image has a draw of its own. Colors and blur are kornia's (extra ``vision``),
+    on the device of the batch. Its color operations need pixels in [0, 1], so the range
+    of the batch is mapped to that and back: images may be in [0, 1], in [0, 255] or
     standardized. Saturation, hue and grayscale apply to three channels only.
 
     Parameters
     ----------
     crop_scale : float in (0, 1], default=0.4
         Least share of an image's area that a crop keeps, before it is resized to the
-        size of the image. 1 leaves images as they are.
+        size of the image. The share is uniform, the ratio of the sides log-uniform from
+        3/4 to 4/3, cut off where the image ends. 1 leaves images as they are.
     flip : float in [0, 1], default=0.5
         Probability of a horizontal flip. 0 where left and right differ in meaning.
     jitter : float in [0, 1], default=0.4
@@ -263,17 +265,42 @@ class ImageAugmentation(BaseEstimator):
             )
         low, high = x.amin(), x.amax()
         spread = torch.where(high > low, high - low, 1)
-        view = (x - low) / spread
+        operations = self._operations(*x.shape[1:])
+        view = self._crop_and_flip((x - low) / spread, generator)
         with isolated_rng(seed_from(generator), x.device):
-            for operation in self._operations(*x.shape[1:]):
+            for operation in operations:
                 view = operation(view)
         return view.clamp(0, 1) * spread + low
+
+    def _crop_and_flip(self, x: Tensor, generator: Generator) -> Tensor:
+        """Do both in one interpolation, of all images at once."""
+        if self.crop_scale == 1 and self.flip == 0:
+            return x
+        n_images, _, height, width = x.shape
+        area, ratio, column, row, flip = torch.rand(
+            5, n_images, generator=generator, device=x.device
+        )
+        area = 1 - (1 - self.crop_scale) * area
+        ratio = (4 / 3) ** (2 * ratio - 1) * height / width
+        if self.crop_scale == 1:
+            ratio = torch.ones_like(ratio)
+        half_width = (area * ratio).sqrt().clamp(max=1)  # in halves of the image
+        half_height = (area / ratio).sqrt().clamp(max=1)
+        sign = torch.where(flip < self.flip, -1.0, 1.0)
+        maps = x.new_zeros(n_images, 2, 3)
+        maps[:, 0, 0], maps[:, 1, 1] = sign * half_width, half_height
+        maps[:, 0, 2] = (1 - half_width) * (2 * column - 1)
+        maps[:, 1, 2] = (1 - half_height) * (2 * row - 1)
+        grid = F.affine_grid(maps, list(x.shape), align_corners=False)
+        return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
     def _operations(self, n_channels: int, height: int, width: int) -> list[Any]:
         """Build kornia's operations; those without effect are left out."""
         check_interval("crop_scale", self.crop_scale, 0, 1, closed="right")
         for name in ("flip", "jitter", "grayscale", "blur"):
             check_interval(name, getattr(self, name), 0, 1)
+        if not (self.jitter or self.grayscale or self.blur):
+            return []
         try:
             import kornia.augmentation as K
         except ImportError as error:
@@ -281,12 +308,6 @@ class ImageAugmentation(BaseEstimator):
                 "ImageAugmentation needs kornia: pip install 'sklearn-bcl[vision]'"
             ) from error
         operations: list[Any] = []
-        if self.crop_scale < 1:
-            operations.append(
-                K.RandomResizedCrop((height, width), scale=(self.crop_scale, 1.0))
-            )
-        if self.flip:
-            operations.append(K.RandomHorizontalFlip(p=self.flip))
         if self.jitter:
             colors = (self.jitter, self.jitter / 4) if n_channels == 3 else (0.0, 0.0)
             operations.append(K.ColorJitter(self.jitter, self.jitter, *colors, p=0.8))

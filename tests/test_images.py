@@ -145,6 +145,32 @@ def test_single_operations():
     assert_allclose(gray[:, 0], gray[:, 2], atol=1e-6)
 
 
+@pytest.mark.parametrize("flip", [0, 0.5])
+def test_crops(flip):
+    """Each pixel holds its column and its row, from 0 to 1."""
+    height, width = 40, 30
+    column, row = torch.linspace(0, 1, width), torch.linspace(0, 1, height)
+    image = torch.stack([column.expand(height, -1), row[:, None].expand(-1, width)])
+    off = {"jitter": 0, "grayscale": 0, "blur": 0}
+    augmentation = ImageAugmentation(crop_scale=0.3, flip=flip, **off)
+    view = augmentation(image.repeat(2000, 1, 1, 1), seeded())
+    inside = view[:, :, 5:-5, 5:-5]  # the outer half pixel is repeated at a border
+    across = inside[:, 0, 0].diff(dim=1).mean(dim=1) * (width - 1)
+    down = inside[:, 1, :, 0].diff(dim=1).mean(dim=1) * (height - 1)
+    assert torch.allclose(inside[:, 0, 0], inside[:, 0, -1], atol=1e-5)
+    area, ratio = across.abs() * down, across.abs() * width / (down * height)
+    assert 0.28 < area.min() < 0.35
+    assert 0.95 < area.max() <= 1.001
+    fits = (across.abs() < 0.99) & (down < 0.99)
+    assert 0.75 - 1e-3 < ratio[fits].min() < 0.8
+    assert 1.25 < ratio[fits].max() < 4 / 3 + 1e-3
+    assert abs((across < 0).float().mean() - flip) < 0.05
+    assert view.amin() >= 0
+    assert view.amax() <= 1
+    centers = inside.mean(dim=(2, 3))
+    assert (centers.std(dim=0) > 0.1).all()
+
+
 @pytest.mark.parametrize("n_channels", [1, 2, 4])
 def test_jitter_without_colors(n_channels):
     """Brightness scales, contrast scales around the image's own mean."""
