@@ -32,7 +32,7 @@ Projections = tuple[Tensor, Tensor]
 Compared = tuple[Tensor, Tensor, Tensor]  # projections of two views, what heads read
 
 SCORE_BATCH_ROWS = 256
-TRANSFORM_BATCH_ROWS = 1024
+TRANSFORM_BATCH_ROWS = 512
 TRANSFORM_BATCH_VALUES = 2**22  # of large images, fewer at a time
 # Matrix products of few rows use other kernels, whose results differ in the last
 # bits. From this multiple on, a row's embedding is the same in any company.
@@ -236,18 +236,25 @@ class ContrastiveNet(NeuralNet):
         return self._in_batches(lambda x: F.normalize(self.module_(x), dim=1), rows)
 
     def _in_batches(self, function: Callable[[Tensor], Tensor], rows: Rows) -> Tensor:
-        self._set_training(False)
-        parts = []
+        if any(module.training for module in self.module_.modules()):
+            self._set_training(False)
+        n_values = math.prod(rows.format.encoder_shape)
+        most = TRANSFORM_BATCH_VALUES // n_values // ROW_MULTIPLE
+        size = min(TRANSFORM_BATCH_ROWS, max(1, most) * ROW_MULTIPLE)
+        out = torch.empty(0)
         with torch.no_grad():
-            n_values = math.prod(rows.format.encoder_shape)
-            most = TRANSFORM_BATCH_VALUES // n_values // ROW_MULTIPLE
-            size = min(TRANSFORM_BATCH_ROWS, max(1, most) * ROW_MULTIPLE)
             for start in range(0, len(rows), size):
                 batch = rows[start : start + size]
-                padding = batch.new_zeros(-len(batch) % ROW_MULTIPLE, *batch.shape[1:])
-                values = function(torch.cat([batch, padding]))
-                parts.append(values[: len(batch)].float().cpu())
-        return torch.cat(parts)
+                n_rows = len(batch)
+                if padding := -n_rows % ROW_MULTIPLE:
+                    batch = torch.cat(
+                        [batch, batch.new_zeros(padding, *batch.shape[1:])]
+                    )
+                values = function(batch)[:n_rows]
+                if start == 0:
+                    out = torch.empty(len(rows), *values.shape[1:])
+                out[start : start + n_rows] = values
+        return out
 
     def fit_statistics(
         self,
