@@ -24,7 +24,8 @@ from torch import Tensor
 from sklearn_bcl._ranks import BELOW_ALL, ascending
 
 LEAST_TEMPERATURE = 0.03  # from here on, sums of e^(1 / t) are far from overflow
-BLOCK_VALUES = 2**18  # similarities in a block
+BLOCK_VALUES = 2**17  # similarities in a block
+ONE_BLOCK = 512  # anchors up to which all are one block
 
 
 def can_take_one_pass(z: Tensor, temperature: float) -> bool:
@@ -68,7 +69,9 @@ def one_pass(
     positive = (z * z[partner]).sum(dim=1).mul_(scale).exp2_()
     ratios, influence = torch.empty_like(positive), torch.empty_like(positive)
     gradient = torch.zeros_like(z) if needs_gradient else None
-    n_rows = max(1, min(n_anchors, BLOCK_VALUES // n_anchors))
+    n_rows = max(1, BLOCK_VALUES // n_anchors)
+    if n_anchors <= ONE_BLOCK:
+        n_rows = n_anchors
     buffers = z.new_empty(2, n_rows, n_anchors)
     for start in range(0, n_anchors, n_rows):
         block = slice(start, min(start + n_rows, n_anchors))

@@ -10,7 +10,7 @@ import torch
 from numpy.testing import assert_allclose
 from torch.nn.functional import normalize
 
-from sklearn_bcl._one_pass import BLOCK_VALUES, can_take_one_pass, one_pass
+from sklearn_bcl._one_pass import ONE_BLOCK, can_take_one_pass, one_pass
 from sklearn_bcl.bayes import importance_weights, true_negative_posterior
 from sklearn_bcl.losses import (
     IN_ONE_PASS,
@@ -471,7 +471,7 @@ def test_one_pass_agrees_with_autograd(name, temperature, n_rows, robustness, vi
 
 @pytest.mark.parametrize("n_rows", [700, 1100])  # keys of 32 bits, and of 64
 def test_one_pass_in_blocks(n_rows, views):
-    assert BLOCK_VALUES < (2 * n_rows) ** 2
+    assert 2 * n_rows > ONE_BLOCK
     check_one_pass(make("bcl", robustness=0.5), views(n_rows, 16))
 
 
