@@ -111,13 +111,15 @@ class OnePass(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, loss: Any, weights_by_rank: Tensor) -> Tensor:
-        losses, gradient = one_pass(
-            z,
-            loss.temperature,
-            weights_by_rank,
-            loss.robustness,
-            needs_gradient=ctx.needs_input_grad[0],
-        )
+        # Under autocast some products would fall back to half precision.
+        with torch.autocast("cpu", enabled=False):
+            losses, gradient = one_pass(
+                z,
+                loss.temperature,
+                weights_by_rank,
+                loss.robustness,
+                needs_gradient=ctx.needs_input_grad[0],
+            )
         ctx.loss = loss
         ctx.save_for_backward(z, gradient)
         value: Tensor = loss.mean_of_losses(losses)

@@ -451,10 +451,15 @@ def test_half_precision_is_close(name, dtype, rtol, views):
 def test_autocast_does_not_lower_the_precision(name, device, views):
     z1, z2 = (z.to(device) for z in views(32, 8, torch.float32))
     loss = make(name)
+    leaves = [z.clone().requires_grad_() for z in (z1, z2)]
     with torch.autocast(device.type, dtype=torch.bfloat16):
-        value = loss(z1, z2)
+        value = loss(*leaves)
     assert value.dtype == torch.float32
-    assert_allclose(value.item(), loss(z1, z2).item(), rtol=1e-6)
+    slopes = torch.autograd.grad(value, leaves)
+    expected, *exact = gradients(loss, z1, z2)
+    assert_allclose(value.item(), expected.item(), rtol=1e-6)
+    for slope, other in zip(slopes, exact, strict=True):
+        assert_allclose(slope.cpu(), other.cpu(), rtol=1e-4, atol=1e-7)
 
 
 # One pass
