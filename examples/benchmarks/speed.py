@@ -150,6 +150,8 @@ def memory_of(function: Callable[..., Any], n_rows: int) -> int:
     process = context.Process(target=peak_memory, args=(function, n_rows, answer))
     process.start()
     process.join()
+    if process.exitcode != 0:
+        raise RuntimeError("the memory could not be measured")
     return answer.get()
 
 
