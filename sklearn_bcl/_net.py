@@ -252,7 +252,7 @@ class ContrastiveNet(NeuralNet):
                     )
                 values = function(batch)[:n_rows]
                 if start == 0:
-                    out = torch.empty(len(rows), *values.shape[1:])
+                    out = torch.empty(len(rows), *values.shape[1:], dtype=torch.float32)
                 out[start : start + n_rows] = values
         return out
 

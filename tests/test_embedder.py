@@ -527,3 +527,15 @@ def test_deep_copies_and_pickles_are_equal(X):
     assert_array_equal(copy.transform(X), embedder.transform(X))
     assert copy.encoder_ is copy._net.module_.encoder
     assert copy.score(X) == embedder.score(X)
+
+
+def test_the_default_dtype_of_torch_does_not_count(X):
+    embedder = small().fit(X)
+    expected = embedder.transform(X)
+    torch.set_default_dtype(torch.float64)
+    try:
+        embedding = embedder.transform(X)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert embedding.dtype == np.float32
+    assert_array_equal(embedding, expected)

@@ -1,0 +1,88 @@
+"""Loss and gradient in one pass, beside autograd."""
+
+import math
+
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from test_losses import each_robustness, gradients, make
+
+from sklearn_bcl._one_pass import ONE_BLOCK, can_take_one_pass, one_pass
+from sklearn_bcl.losses import IN_ONE_PASS, BCLLoss
+
+
+@pytest.mark.parametrize("name", ["simclr", "bcl"])
+@pytest.mark.parametrize("temperature", [0.03, 0.1, 0.5, 2.0])
+@pytest.mark.parametrize("n_rows", [2, 3, 24, 300])
+@each_robustness
+def test_one_pass_agrees_with_autograd(name, temperature, n_rows, robustness, views):
+    loss = make(name, temperature=temperature, robustness=robustness)
+    check_one_pass(loss, views(n_rows, 16))
+
+
+@pytest.mark.parametrize("n_rows", [700, 1100])  # keys of 32 bits, and of 64
+def test_one_pass_in_blocks(n_rows, views):
+    assert 2 * n_rows > ONE_BLOCK
+    check_one_pass(make("bcl", robustness=0.5), views(n_rows, 16))
+
+
+def check_one_pass(loss, views):
+    """Compare with autograd in float64, which is allowed a third of the error."""
+    z = loss.unit_rows(*(view.float() for view in views)).requires_grad_()
+    assert can_take_one_pass(z, loss.temperature)
+    values, slopes = [], []
+    for exact in (z.detach().double().requires_grad_(), z):
+        values.append(loss.of_unit_rows(exact))
+        slopes += torch.autograd.grad(values[-1], exact)
+    values.append(loss(*(view.float() for view in views)))
+    _, slope = one_pass(
+        z.detach(), loss.temperature, IN_ONE_PASS[type(loss)](loss, z), loss.robustness
+    )
+    assert_allclose(values[2].item(), values[0].item(), rtol=2e-6, atol=1e-7)
+    scale = slopes[0].abs().max().item()
+    # Nearly equal similarities may change their ranks.
+    rounding = 3 * (slopes[1] - slopes[0]).abs().max().item() / scale
+    atol = (rounding + 1e-5 / min(loss.temperature, 1)) * scale
+    assert_allclose(slope, slopes[0].float(), rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("name", ["simclr", "bcl"])
+def test_gradients_of_one_pass(name, views):
+    z1, z2 = (view.float() for view in views(30, 8))
+    _, *slopes = gradients(make(name), 3 * z1, z2)
+    _, *expected = gradients(make(name), 3 * z1.double(), z2.double())
+    for slope, exact in zip(slopes, expected, strict=True):
+        assert_allclose(slope, exact.float(), rtol=0, atol=2e-5 * exact.abs().max())
+    assert not make(name)(z1, z2).requires_grad
+
+
+@pytest.mark.parametrize("name", ["simclr", "bcl"])
+def test_second_derivatives(name, views):
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        z1, z2 = (view.to(dtype).requires_grad_() for view in views(10, 4))
+        (slope,) = torch.autograd.grad(make(name)(z1, z2), z1, create_graph=True)
+        results += torch.autograd.grad(slope.square().sum(), (z1, z2))
+    assert_allclose(results[0], results[2].float(), rtol=1e-4, atol=1e-6)
+    assert_allclose(results[1], results[3].float(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_subclass_has_its_own_way(views):
+    class Half(BCLLoss):
+        def log_negative_mass(self, positive, unlabeled):
+            return super().log_negative_mass(positive, unlabeled) - math.log(2)
+
+    z1, z2 = (view.float() for view in views(8, 3))
+    assert Half()(z1, z2) < BCLLoss()(z1, z2)
+
+
+def test_similarities_of_zero_have_ranks_without_denormals(views):
+    """Keys that are tiny floats would all be zero then."""
+    z1, z2 = torch.eye(6), torch.eye(6)
+    expected = BCLLoss()(z1, z2)
+    assert torch.set_flush_denormal(True)
+    try:
+        assert_allclose(BCLLoss()(z1, z2), expected, rtol=1e-6)
+        assert_allclose(BCLLoss(temperature=0.02)(z1, z2), 0, atol=1e-6)
+    finally:
+        torch.set_flush_denormal(False)
