@@ -5,15 +5,18 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from sklearn_bcl._data.rows import Rows
 from sklearn_bcl._data.scaling import sample_rows
+from sklearn_bcl._sparse import SparseBatch
 
 N_BINS = 8
 SHARES = np.arange(1, N_BINS) / N_BINS
 MOST_COLUMNS = 64  # predicted in a step; of more, a random choice
+MOST_KNOWN = 512  # predicted at all
 IGNORED = -100  # a target that does not count
 
 
@@ -26,7 +29,7 @@ class BinPredictor(nn.Module):
     Bins have the same number of training rows, but for ties: equal values share a bin,
     and a column of few values has fewer bins, two at least unless it is constant.
     Categories and missing values are not predicted. Of more than 64 columns, each step
-    predicts a random 64.
+    predicts a random 64; of more than 512, a random 512 are predicted at all.
 
     Parameters
     ----------
@@ -65,21 +68,32 @@ class BinPredictor(nn.Module):
         numbers = rows.format.columns.numbers
         if not numbers:
             return None
-        values = sample_rows(rows, random_state)[:, numbers]
+        values = sample_rows(rows, random_state)
+        if len(numbers) > MOST_KNOWN:
+            some = random_state.choice(numbers, MOST_KNOWN, replace=False)
+            numbers = sorted(some.tolist())
+        values = values[:, numbers]
+        if sparse.issparse(values):
+            values = values.toarray()
         edges = torch.from_numpy(_quantile_edges(values))
         return cls(numbers, edges, n_components)
 
-    def bins(self, x: Tensor, chosen: Tensor | slice = slice(None)) -> Tensor:
+    def bins(
+        self, x: Tensor | SparseBatch, chosen: Tensor | slice = slice(None)
+    ) -> Tensor:
         """Return the bins ``(n_rows, n_columns)`` of rows, in all or chosen columns.
 
         They are -100 for missing values and in columns with a single bin.
         """
-        values, edges = x[:, self.columns[chosen]], self.edges[chosen]
+        columns, edges = self.columns[chosen], self.edges[chosen]
+        values = x.select(columns) if isinstance(x, SparseBatch) else x[:, columns]
         bins = (values.unsqueeze(2) > edges).sum(dim=2)
         says_nothing = values.isnan() | edges[:, 0].isinf()
         return torch.where(says_nothing, IGNORED, bins)
 
-    def forward(self, embeddings: Tensor, x: Tensor, generator: Generator) -> Tensor:
+    def forward(
+        self, embeddings: Tensor, x: Tensor | SparseBatch, generator: Generator
+    ) -> Tensor:
         """Return the mean cross-entropy over values.
 
         `x` are rows ``(n, n_features)``, `embeddings` those of one view or several of

@@ -23,7 +23,8 @@ from torch.nn import functional as F
 
 from sklearn_bcl._data.rows import RowBatches, Rows
 from sklearn_bcl._random import isolated_rng
-from sklearn_bcl.encoders import ProjectedEncoder
+from sklearn_bcl._sparse import SparseBatch
+from sklearn_bcl.encoders import MLPEncoder, ProjectedEncoder
 from sklearn_bcl.losses import NTXentLoss
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
@@ -74,6 +75,8 @@ class ContrastiveNet(NeuralNet):
         ``f(x, generator) -> x'`` of the first view and of the second view.
     bin_weight : float
         Weight of the loss of the module's `bins` beside the criterion.
+    keep_sparse : bool
+        Whether batches of sparse rows stay sparse in training.
     **kwargs
         As in :class:`skorch.NeuralNet`.
     """
@@ -86,11 +89,13 @@ class ContrastiveNet(NeuralNet):
         *,
         augmentation: ViewPair,
         bin_weight: float,
+        keep_sparse: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(module, **kwargs)
         self.augmentation = augmentation
         self.bin_weight = bin_weight
+        self.keep_sparse = keep_sparse
 
     @property
     def _default_callbacks(self) -> list[Any]:
@@ -144,7 +149,8 @@ class ContrastiveNet(NeuralNet):
 
     def get_iterator(self, dataset: Rows, training: bool = False) -> RowBatches:
         order = self._run.order if training else None
-        return RowBatches(dataset, self.batch_size, order)
+        rows = dataset.kept_sparse() if self.keep_sparse else dataset
+        return RowBatches(rows, self.batch_size, order)
 
     def infer(self, x: Tensor, **fit_params: Any) -> Compared:
         features = self.module_.read(self._views(x, self._generator))
@@ -204,14 +210,18 @@ class ContrastiveNet(NeuralNet):
                 "finite values."
             )
 
-    def project_views(self, batch: Tensor, generator: Generator) -> Projections:
+    def project_views(self, batch: Any, generator: Generator) -> Projections:
         """Project two augmented views of a batch, each to ``(n, projection_size)``."""
         z1, z2 = self.module_(self._views(batch, generator)).chunk(2)
         return z1, z2
 
-    def _views(self, batch: Tensor, generator: Generator) -> Tensor:
+    def _views(self, batch: Any, generator: Generator) -> Any:
         """Draw two views of a batch, one after the other."""
-        return torch.cat([augment(batch, generator) for augment in self.augmentation])
+        views: list[Any]
+        views = [augment(batch, generator) for augment in self.augmentation]
+        if isinstance(batch, SparseBatch):
+            return SparseBatch.joined(views)
+        return torch.cat(views)
 
     def ntxent(self, rows: Rows, temperature: float) -> float:
         """Mean NT-Xent loss of the rows, with fixed batches and fixed views."""
@@ -220,6 +230,8 @@ class ContrastiveNet(NeuralNet):
         views = Generator(self.device).manual_seed(0)
         criterion = NTXentLoss(temperature)
         total = 0.0
+        if self.keep_sparse:
+            rows = rows.kept_sparse()
         with isolated_rng(0, rows.device), torch.no_grad():
             # Batches of nearly the same size: the loss grows with a batch's size.
             for positions in order.tensor_split(-(-len(rows) // SCORE_BATCH_ROWS)):
@@ -238,6 +250,8 @@ class ContrastiveNet(NeuralNet):
     def _in_batches(self, function: Callable[[Tensor], Tensor], rows: Rows) -> Tensor:
         if any(module.training for module in self.module_.modules()):
             self._set_training(False)
+        if takes_sparse(self.module_.encoder):
+            rows = rows.kept_sparse()
         n_values = math.prod(rows.format.encoder_shape)
         most = TRANSFORM_BATCH_VALUES // n_values // ROW_MULTIPLE
         size = min(TRANSFORM_BATCH_ROWS, max(1, most) * ROW_MULTIPLE)
@@ -247,9 +261,7 @@ class ContrastiveNet(NeuralNet):
                 batch = rows[start : start + size]
                 n_rows = len(batch)
                 if padding := -n_rows % ROW_MULTIPLE:
-                    batch = torch.cat(
-                        [batch, batch.new_zeros(padding, *batch.shape[1:])]
-                    )
+                    batch = _padded(batch, padding)
                 values = function(batch)[:n_rows]
                 if start == 0:
                     out = torch.empty(len(rows), *values.shape[1:], dtype=torch.float32)
@@ -330,6 +342,18 @@ class ContrastiveNet(NeuralNet):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+
+
+def takes_sparse(encoder: nn.Module) -> bool:
+    """Return whether an encoder reads sparse batches."""
+    return type(encoder) is MLPEncoder and encoder.scale is not None
+
+
+def _padded(batch: Any, n_rows: int) -> Any:
+    """Return a batch and rows of zeros after it."""
+    if isinstance(batch, SparseBatch):
+        return batch.padded(n_rows)
+    return torch.cat([batch, batch.new_zeros(n_rows, *batch.shape[1:])])
 
 
 def _comes_from_a_callback(error: KeyboardInterrupt) -> bool:

@@ -22,10 +22,11 @@ from sklearn_bcl._data.format import RowFormat
 from sklearn_bcl._data.labels import class_prior, read_labels
 from sklearn_bcl._data.rows import MIN_BATCH_ROWS, Rows
 from sklearn_bcl._device import resolve_device
-from sklearn_bcl._net import ContrastiveNet, labels_argument
+from sklearn_bcl._net import ContrastiveNet, ViewPair, labels_argument, takes_sparse
 from sklearn_bcl._parts import (
     LOSSES,
     auto_epochs,
+    is_for_sparse,
     make_encoder,
     make_loss,
     make_optimizer,
@@ -35,9 +36,10 @@ from sklearn_bcl._parts import (
 )
 from sklearn_bcl._random import isolated_rng
 from sklearn_bcl.callbacks import MeasuredAlpha, find_callbacks, make_callbacks
-from sklearn_bcl.encoders import ProjectedEncoder
+from sklearn_bcl.encoders import MLPEncoder, ProjectedEncoder
 
 LOSS_PARAMETERS = ("temperature", "tau_plus", "alpha", "beta")
+MOST_DENSITY = 0.1  # up to which sparse products are faster than dense ones
 UNMEASURED_ALPHA = 0.9  # before the first measurement
 STOPPING_PARAMETERS = ("validation_fraction", "n_iter_no_change", "tol")
 
@@ -234,6 +236,7 @@ def make_net(parameters: dict[str, Any], train: Rows, seed: int) -> ContrastiveN
         module,
         augmentation=views,
         bin_weight=float(parameters["bin_weight"]),
+        keep_sparse=_keeps_sparse(train, encoder, views),
         criterion=loss,
         lr=parameters["learning_rate"],
         batch_size=parameters["batch_size"],
@@ -247,6 +250,19 @@ def make_net(parameters: dict[str, Any], train: Rows, seed: int) -> ContrastiveN
         ),
     )
     return net.initialize()
+
+
+def _keeps_sparse(train: Rows, encoder: nn.Module, views: ViewPair) -> bool:
+    """Return whether batches stay sparse in training; then prepare the encoder."""
+    keeps_sparse = (
+        train.density <= MOST_DENSITY
+        and takes_sparse(encoder)
+        and all(is_for_sparse(view) for view in views)
+    )
+    if keeps_sparse:
+        assert isinstance(encoder, MLPEncoder)
+        encoder.expect_sparse()
+    return keeps_sparse
 
 
 def _make_loss(parameters: dict[str, Any], train: Rows) -> nn.Module:

@@ -105,9 +105,14 @@ def make_loss(
     return module
 
 
-def identity_view(x: Tensor, generator: torch.Generator) -> Tensor:
+def identity_view(x: Any, generator: torch.Generator) -> Any:
     """Return the rows as they are: the view that None stands for in a pair."""
     return x
+
+
+def is_for_sparse(view: Augmentation) -> bool:
+    """Return whether a view of sparse rows can be drawn without zeros."""
+    return view is identity_view or type(view) is FeatureCorruption
 
 
 def make_views(augmentation: Any, row_format: RowFormat, example: Tensor) -> ViewPair:

@@ -28,6 +28,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from sklearn_bcl._random import isolated_rng, seed_from
+from sklearn_bcl._sparse import SparseBatch
 from sklearn_bcl._validation import check_interval
 
 __all__ = [
@@ -92,6 +93,9 @@ class FeatureCorruption(BaseEstimator):
     realistic for every kind of feature: categories, integers, heavy tails. A missing
     value is redrawn like any other, and a redrawn value may be missing.
 
+    In batches that are kept sparse, one random shift of the rows says for all rows of a
+    column where redrawn values come from, so that zeros need not be looked at.
+
     Parameters
     ----------
     rate : float in [0, 1], default=0.3
@@ -114,9 +118,11 @@ class FeatureCorruption(BaseEstimator):
     def __init__(self, rate: float = 0.3) -> None:
         self.rate = rate
 
-    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+    def __call__(self, x: Any, generator: Generator) -> Any:
         """Return a corrupted copy of ``x``, shape ``(n_rows, n_features)``."""
         check_interval("rate", self.rate, 0, 1)
+        if isinstance(x, SparseBatch):
+            return x.redrawn(self.rate, generator)
         donors = torch.randint(len(x), x.shape, generator=generator, device=x.device)
         return torch.where(
             _random_mask(x, self.rate, generator), x.gather(0, donors), x

@@ -21,12 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sklearn_bcl._data.columns import EMBEDDING_SIZE, Columns
 from sklearn_bcl._data.scaling import FeatureScales, ReadableRows
+from sklearn_bcl._layers import RobustScale, RowwiseLinear
+from sklearn_bcl._sparse import SparseBatch
 
 __all__ = [
     "ConvNetEncoder",
@@ -39,85 +40,10 @@ __all__ = [
 ]
 
 MOST_HIDDEN_UNITS = 512  # of the head, as in the paper
-MIN_PRODUCT_COLUMNS = 16
 MOST_CELLS = 4  # along each side of an image
 LEAST_CHANNELS = 16  # of each cell
-CLIP = 3.0  # a scaled feature's largest value
-FAR = 1e6  # where a scaled feature is as good as clipped
 NEGATIVE_SLOPE = 0.1  # of the leaky ReLU
 ROOT_OFFSET = 0.01  # keeps the square root's gradient finite at 0
-
-
-class RobustScale(nn.Module):
-    """Center and scale features by constants of the training data, then clip smoothly.
-
-    A feature ``z = (x - center) / scale`` becomes ``z / sqrt(1 + (z / 3)^2)``: small
-    values stay as they are and large ones stay below 3, so that outliers and heavy
-    tails do no harm. The constants are buffers: they travel with the weights and take
-    no gradient. A missing value, NaN, becomes 0, as if it were the center.
-
-    Parameters
-    ----------
-    n_features : int
-        Number of features.
-    allow_nan : bool, default=False
-        Whether values may be missing in training. If not, NaN stays NaN there, so that
-        a faulty augmentation is found.
-
-    References
-    ----------
-    Holzmüller, Grinsztajn, Steinwart (2024). Better by Default: Strong Pre-Tuned MLPs
-    and Boosted Trees on Tabular Data. arXiv:2407.04491.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sklearn_bcl.encoders import RobustScale
-    >>> layer = RobustScale(2)
-    >>> layer.set_statistics(center=[1.0, 1000.0], scale=[1.0, 500.0])
-    >>> layer(torch.tensor([[1.3, 1e9]]))
-    tensor([[0.2985, 3.0000]])
-    """
-
-    center: Tensor
-    scale: Tensor
-
-    def __init__(self, n_features: int, allow_nan: bool = False) -> None:
-        super().__init__()
-        self.allow_nan = allow_nan
-        self.register_buffer("center", torch.zeros(n_features))
-        self.register_buffer("scale", torch.ones(n_features))
-
-    def set_statistics(self, center: ArrayLike, scale: ArrayLike) -> None:
-        """Set the constants, both of shape ``(n_features,)``; scales are positive."""
-        limits = torch.finfo(self.scale.dtype)
-        self.center.copy_(torch.as_tensor(center))
-        self.scale.copy_(torch.as_tensor(scale).clamp(limits.tiny, limits.max))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return scaled features, of the shape of ``x``, between -3 and 3."""
-        z = (x - self.center) / self.scale
-        z = z.clamp(-FAR, FAR)  # where a square is still finite
-        if self.allow_nan or not self.training:
-            z = z.nan_to_num(nan=0.0)
-        return z / torch.sqrt(1 + (z / CLIP) ** 2)
-
-
-class _RowwiseLinear(nn.Linear):
-    """A linear layer in which a row's result does not depend on its place.
-
-    Products of fewer than a dozen columns use kernels for which it does, in the last
-    bits, so narrow layers are padded with columns that are then dropped.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        missing = MIN_PRODUCT_COLUMNS - self.out_features
-        if missing <= 0:  # a padding of nothing would copy the weights
-            return F.linear(x, self.weight, self.bias)
-        weight = F.pad(self.weight, (0, 0, 0, missing))
-        return F.linear(x, weight, F.pad(self.bias, (0, missing)))[
-            :, : self.out_features
-        ]
 
 
 class MLPEncoder(nn.Module):
@@ -166,13 +92,13 @@ class MLPEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.scale = RobustScale(n_features, allow_nan) if scale_features else None
-        self.linear = _RowwiseLinear(n_features, n_components)
+        self.linear = RowwiseLinear(n_features, n_components)
         self.deep: nn.Sequential | None = None
         if len(hidden_layer_sizes) > 0:
             layers: list[nn.Module] = []
             for size_in, size_out in pairwise([n_features, *hidden_layer_sizes]):
-                layers += [_RowwiseLinear(size_in, size_out), nn.ReLU()]
-            last = _RowwiseLinear(hidden_layer_sizes[-1], n_components)
+                layers += [RowwiseLinear(size_in, size_out), nn.ReLU()]
+            last = RowwiseLinear(hidden_layer_sizes[-1], n_components)
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
             self.deep = nn.Sequential(*layers, last)
@@ -203,18 +129,42 @@ class MLPEncoder(nn.Module):
         self.statistics = statistics
         self.scale.set_statistics(statistics.center, statistics.scale)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | SparseBatch) -> Tensor:
         """Map ``(n_rows, n_features)`` to ``(n_rows, n_components)``.
 
         Images are flattened first.
         """
-        x = x.flatten(1)
-        if self.scale is not None:
-            x = self.scale(x)
-        embedding: Tensor = self.linear(x)
-        if self.deep is not None:
-            embedding = embedding + self.deep(x)
+        if isinstance(x, SparseBatch):
+            embedding = self._of_sparse(x)
+        else:
+            x = x.flatten(1)
+            if self.scale is not None:
+                x = self.scale(x)
+            embedding = self.linear(x)
+            if self.deep is not None:
+                embedding = embedding + self.deep(x)
         return F.leaky_relu(embedding, NEGATIVE_SLOPE)
+
+    def _of_sparse(self, x: SparseBatch) -> Tensor:
+        assert self.scale is not None
+        z, of_zeros = self.scale.of_sparse(x)
+        embedding: Tensor = self.linear.of_sparse(z, of_zeros)
+        if self.deep is None:
+            return embedding
+        first, *others = self.deep
+        assert isinstance(first, RowwiseLinear)
+        hidden = first.of_sparse(z, of_zeros)
+        for layer in others:
+            hidden = layer(hidden)
+        return embedding + hidden
+
+    def expect_sparse(self) -> None:
+        """Prepare the layers that read rows for sparse ones; values stay the same."""
+        self.linear.lie_by_columns()
+        if self.deep is not None:
+            first = self.deep[0]
+            assert isinstance(first, RowwiseLinear)
+            first.lie_by_columns()
 
 
 class TableInput(nn.Module):

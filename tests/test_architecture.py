@@ -19,8 +19,8 @@ from sklearn_bcl.losses import ContrastiveLoss
 PACKAGE = Path(sklearn_bcl.__file__).parent
 # From the ground up: a room imports from the floors below its own only.
 FLOORS = [
-    ["_sklearn_compat", "_random", "_device", "_ranks"],
-    ["_validation", "_data.frames", "_one_pass"],
+    ["_sklearn_compat", "_random", "_device", "_ranks", "_sparse"],
+    ["_validation", "_data.frames", "_one_pass", "_layers"],
     ["bayes", "metrics", "augmentations", "_data.scaling", "_data.columns"],
     ["losses", "encoders", "_data.format", "_data.labels"],
     ["_data.rows", "plotting._style"],

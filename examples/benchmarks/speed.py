@@ -302,18 +302,49 @@ def rows(repeats: int) -> Iterator[Line]:
 def scale(repeats: int) -> Iterator[Line]:
     seconds = []
     for n_rows in (10_000, 1_000_000):
-        X = np.random.default_rng(0).normal(size=(n_rows, 64)).astype(np.float32)
+        X = random_dense(n_rows)
         fit(X[:1000], max_epochs=1)
         start = time.perf_counter()
         fit(X, max_epochs=1)
         seconds.append(time.perf_counter() - start)
     exponent = np.log(seconds[1] / seconds[0]) / np.log(100)
     yield "scale", "epoch of 1,000,000 rows", "of 10,000: exponent", f"{exponent:.2f}"
-    X = sparse.random(20_000, 20_000, density=0.005, format="csr", dtype=np.float32)
+    n_bytes = memory_of(fit_dense, 1_000_000)
+    yield "memory", "epoch of 1,000,000 × 64", "above the data", megabytes(n_bytes)
+
+
+def sparse_rows(repeats: int) -> Iterator[Line]:
+    X = random_sparse(2_000)
+    dense = X.toarray()
+    one, other = partial(fit, X, max_epochs=1), partial(fit, dense, max_epochs=1)
+    of_times = ratio(other, one, max(1, repeats // 3))
+    yield line("sparse", "2,000 × 20,000 at 0.5 %, dense", "sparse", of_times)
+    X = random_sparse(20_000)
     start = time.perf_counter()
     fit(X, max_epochs=1)
-    per_second = f"{X.shape[0] / (time.perf_counter() - start):.0f} rows a second"
-    yield "sparse", "epoch, 20,000 × 20,000 at 0.5 %", "–", per_second
+    per_second = f"{X.shape[0] / (time.perf_counter() - start):.0f}"
+    yield "sparse", "20,000 × 20,000 at 0.5 %", "rows a second", per_second
+    n_bytes = memory_of(fit_sparse, 100_000)
+    name = "epoch of 100,000 × 20,000 at 0.5 %"
+    yield "memory", name, "above the data", megabytes(n_bytes)
+
+
+def random_sparse(n_rows: int) -> Any:
+    """Return rows of 100 values in random columns of 20,000, made in little memory."""
+    generator = np.random.default_rng(0)
+    columns = generator.integers(200, size=(n_rows, 100), dtype=np.int32)
+    columns += 200 * np.arange(100, dtype=np.int32)
+    values = generator.random(columns.size, dtype=np.float32)
+    starts = np.arange(n_rows + 1, dtype=np.int32) * 100
+    return sparse.csr_array((values, columns.ravel(), starts), (n_rows, 20_000))
+
+
+def random_dense(n_rows: int) -> np.ndarray:
+    return np.random.default_rng(0).random((n_rows, 64), dtype=np.float32)
+
+
+def megabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.0f} MB"
 
 
 def grids(repeats: int) -> Iterator[Line]:
@@ -352,6 +383,7 @@ SECTIONS: dict[str, Callable[[int], Iterator[Line]]] = {
     "posterior": pairs,
     "rows": rows,
     "scale": scale,
+    "sparse": sparse_rows,
     "search": grids,
     "import": imports,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -16,10 +17,11 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from sklearn_bcl._data.format import RowFormat
+from sklearn_bcl._sparse import SparseBatch
 
 MIN_BATCH_ROWS = 2  # an anchor needs one other row
 
-Batch = tuple[Tensor, Tensor | None]
+Batch = tuple[Any, Tensor | None]
 
 
 class Rows(Dataset[Tensor]):
@@ -27,8 +29,8 @@ class Rows(Dataset[Tensor]):
 
     Dense rows live in one tensor of their own dtype, on `device` if they take at most
     half of its free memory, else on the host (where the tensor shares the array's
-    memory). Sparse rows stay sparse. Either way ``rows[positions]`` is a dense float32
-    tensor on `device`.
+    memory). ``rows[positions]`` is a dense float32 tensor on `device`; of sparse rows
+    after :meth:`kept_sparse`, a `SparseBatch`.
 
     Parameters
     ----------
@@ -49,7 +51,8 @@ class Rows(Dataset[Tensor]):
     ) -> None:
         self.device = device
         self.format = row_format
-        self.data = X if sparse.issparse(X) else _as_tensor(X, device)
+        self.data = _canonical(X) if sparse.issparse(X) else _as_tensor(X, device)
+        self.stays_sparse = False
         where = self.data.device if isinstance(self.data, Tensor) else None
         self.indices = torch.arange(X.shape[0], device=where)
         self.y = None if y is None else torch.from_numpy(y).to(where)
@@ -58,6 +61,19 @@ class Rows(Dataset[Tensor]):
         """Return some of the rows and labels, without a copy of the data."""
         rows = copy.copy(self)
         rows.indices = self.indices[torch.from_numpy(indices).to(self.indices.device)]
+        return rows
+
+    @property
+    def density(self) -> float:
+        """Share of the values that are stored, 1 of dense rows."""
+        if isinstance(self.data, Tensor):
+            return 1.0
+        return float(self.data.nnz / max(1, math.prod(self.data.shape)))
+
+    def kept_sparse(self) -> Rows:
+        """Return the rows so that batches of sparse rows on the CPU are sparse."""
+        rows = copy.copy(self)
+        rows.stays_sparse = self.device.type == "cpu" and sparse.issparse(self.data)
         return rows
 
     def split(
@@ -101,13 +117,23 @@ class Rows(Dataset[Tensor]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, positions: Any) -> Tensor:
+    def __getitem__(self, positions: Any) -> Any:
         index = self.indices[positions]
         if isinstance(self.data, Tensor):
             batch = self.data[index]
         else:
-            batch = torch.from_numpy(self.data[index.numpy()].toarray())
+            chosen = self.data[index.numpy()]
+            if self.stays_sparse:
+                return SparseBatch.of(chosen)
+            batch = torch.from_numpy(chosen.toarray())
         return self.format.decode(batch.to(self.device, non_blocking=True))
+
+    def sample(self, positions: Any) -> Any:
+        """Return rows as an array to be measured; sparse rows as a CSR matrix."""
+        index = self.indices[positions]
+        if isinstance(self.data, Tensor):
+            return self[positions].flatten(1).cpu().numpy()
+        return self.data[index.numpy()]
 
     def batch(self, positions: Any) -> Batch:
         """Return rows and their labels, or None, as one batch on `device`."""
@@ -115,6 +141,15 @@ class Rows(Dataset[Tensor]):
             return self[positions], None
         labels = self.y[self.indices[positions]]
         return self[positions], labels.to(self.device, non_blocking=True)
+
+
+def _canonical(X: Any) -> Any:
+    """Return a CSR matrix with the columns of each row in order and none twice."""
+    if X.has_canonical_format:
+        return X
+    X = X.copy()
+    X.sum_duplicates()
+    return X
 
 
 def _as_tensor(X: NDArray[Any], device: torch.device) -> Tensor:

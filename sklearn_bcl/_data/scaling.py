@@ -7,11 +7,13 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
 
 MOST_ROWS = 10_000
 MOST_VALUES = 2**27  # of wide rows, fewer
 LEAST_ROWS = 1_000
+BLOCK_VALUES = 2**22  # of sparse rows, made dense at once
 NORMAL_QUARTILES = 1.349  # distance of the quartiles of a standard normal distribution
 
 
@@ -61,7 +63,10 @@ class FeatureScales:
         as well.
         """
         n_rows, values = len(rows), sample_rows(rows, random_state)
-        center, scale, varies = _measure(values)
+        if sparse.issparse(values):
+            center, scale, varies = _measure_sparse(values)
+        else:
+            center, scale, varies = _measure(values)
         for j in np.flatnonzero(np.isnan(center)):
             present = values[~np.isnan(values[:, j]), j]
             if not len(present):  # in these rows
@@ -82,17 +87,19 @@ class FeatureScales:
         return FeatureScales(center, scale, n_rows, n_varied)
 
 
-def sample_rows(
-    rows: ReadableRows, random_state: np.random.RandomState
-) -> NDArray[np.float32]:
-    """Return the rows, or a random 10,000 of them, of wide rows fewer, as an array."""
+def sample_rows(rows: ReadableRows, random_state: np.random.RandomState) -> Any:
+    """Return the rows, or a random 10,000 of them, of wide rows fewer, as an array.
+
+    Of sparse rows, as a CSR matrix.
+    """
     n_rows, n_features = len(rows), rows[:1].numel()
     most = min(MOST_ROWS, max(LEAST_ROWS, MOST_VALUES // n_features))
     chosen: Any = slice(None)
     if n_rows > most:
         chosen = random_state.choice(n_rows, most, replace=False)
-    values: NDArray[np.float32] = rows[chosen].flatten(1).detach().cpu().numpy()
-    return values
+    if hasattr(rows, "sample"):
+        return rows.sample(chosen)
+    return rows[chosen].flatten(1).detach().cpu().numpy()
 
 
 def _measure(values: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
@@ -102,3 +109,33 @@ def _measure(values: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
     scale = np.where(scale > 0, scale, values.std(axis=0, dtype=np.float64))
     varies = values.min(axis=0) < values.max(axis=0)
     return center.astype(np.float64), scale, varies
+
+
+def _measure_sparse(X: Any) -> tuple[NDArray[Any], ...]:
+    """Return what `_measure` returns of a CSR matrix, in bounded memory.
+
+    Where less than a quarter of a column's values are below zero, and less than a
+    quarter above, the quartiles are zero.
+    """
+    n_rows, n_columns = X.shape
+
+    def by_column(values: NDArray[Any]) -> NDArray[np.float64]:
+        sums = np.bincount(X.indices, values, minlength=n_columns)
+        return sums.astype(np.float64)
+
+    is_rare = by_column(X.data < 0) <= np.floor((n_rows - 1) * 0.25)
+    is_rare &= by_column(X.data > 0) <= np.floor((n_rows - 1) * 0.25)
+    data = X.data.astype(np.float64)
+    mean = by_column(data) / n_rows
+    squares = by_column((data - mean[X.indices]) ** 2)
+    n_zero = n_rows - by_column(np.ones(len(data)))
+    center = np.zeros(n_columns)
+    scale = np.sqrt((squares + n_zero * mean**2) / n_rows)
+    varies = by_column(data != 0) > 0
+    others = np.flatnonzero(~is_rare)
+    by_columns = X.tocsc() if len(others) else X
+    size = max(1, BLOCK_VALUES // n_rows)
+    for some in np.split(others, range(size, len(others), size)):
+        parts = _measure(by_columns[:, some].toarray())
+        center[some], scale[some], varies[some] = parts
+    return center, scale, varies

@@ -1,0 +1,106 @@
+"""The layers that read features: scaling, and products of dense and sparse rows."""
+
+from __future__ import annotations
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sklearn_bcl._sparse import SparseBatch
+
+MIN_PRODUCT_COLUMNS = 16
+CLIP = 3.0  # a scaled feature's largest value
+FAR = 1e6  # where a scaled feature is as good as clipped
+
+
+class RobustScale(nn.Module):
+    """Center and scale features by constants of the training data, then clip smoothly.
+
+    A feature ``z = (x - center) / scale`` becomes ``z / sqrt(1 + (z / 3)^2)``: small
+    values stay as they are and large ones stay below 3, so that outliers and heavy
+    tails do no harm. The constants are buffers: they travel with the weights and take
+    no gradient. A missing value, NaN, becomes 0, as if it were the center.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of features.
+    allow_nan : bool, default=False
+        Whether values may be missing in training. If not, NaN stays NaN there, so that
+        a faulty augmentation is found.
+
+    References
+    ----------
+    Holzmüller, Grinsztajn, Steinwart (2024). Better by Default: Strong Pre-Tuned MLPs
+    and Boosted Trees on Tabular Data. arXiv:2407.04491.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_bcl.encoders import RobustScale
+    >>> layer = RobustScale(2)
+    >>> layer.set_statistics(center=[1.0, 1000.0], scale=[1.0, 500.0])
+    >>> layer(torch.tensor([[1.3, 1e9]]))
+    tensor([[0.2985, 3.0000]])
+    """
+
+    center: Tensor
+    scale: Tensor
+
+    def __init__(self, n_features: int, allow_nan: bool = False) -> None:
+        super().__init__()
+        self.allow_nan = allow_nan
+        self.register_buffer("center", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(n_features))
+
+    def set_statistics(self, center: ArrayLike, scale: ArrayLike) -> None:
+        """Set the constants, both of shape ``(n_features,)``; scales are positive."""
+        limits = torch.finfo(self.scale.dtype)
+        self.center.copy_(torch.as_tensor(center))
+        self.scale.copy_(torch.as_tensor(scale).clamp(limits.tiny, limits.max))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return scaled features, of the shape of ``x``, between -3 and 3."""
+        z = (x - self.center) / self.scale
+        if self.allow_nan or not self.training:
+            z = z.nan_to_num(nan=0.0)
+        return _clip(z)
+
+    def of_sparse(self, x: SparseBatch) -> tuple[SparseBatch, Tensor]:
+        """Return scaled features less those of a row of zeros, and the latter."""
+        of_zeros = _clip(-self.center / self.scale)
+        columns = x.columns
+        z = _clip((x.values - self.center[columns]) / self.scale[columns])
+        return x.with_values(z - of_zeros[columns]), of_zeros
+
+
+def _clip(z: Tensor) -> Tensor:
+    z = z.clamp(-FAR, FAR)  # where a square is still finite
+    return z / torch.sqrt(1 + (z / CLIP) ** 2)
+
+
+class RowwiseLinear(nn.Linear):
+    """A linear layer in which a row's result does not depend on its place.
+
+    Products of fewer than a dozen columns use kernels for which it does, in the last
+    bits, so narrow layers are padded with columns that are then dropped.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        missing = MIN_PRODUCT_COLUMNS - self.out_features
+        if missing <= 0:  # a padding of nothing would copy the weights
+            return F.linear(x, self.weight, self.bias)
+        weight = F.pad(self.weight, (0, 0, 0, missing))
+        return F.linear(x, weight, F.pad(self.bias, (0, missing)))[
+            :, : self.out_features
+        ]
+
+    def of_sparse(self, x: SparseBatch, of_zeros: Tensor) -> Tensor:
+        """Return the layer's output for features less those of a row of zeros."""
+        output = x.product(self.weight) + self.bias
+        return output + self.weight @ of_zeros if of_zeros.any() else output
+
+    def lie_by_columns(self) -> None:
+        """Store the weights column by column, for fast products with sparse rows."""
+        self.weight.data = self.weight.data.T.contiguous().T

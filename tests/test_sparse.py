@@ -1,0 +1,264 @@
+"""Sparse rows: batches, views and products without zeros."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+
+from sklearn_bcl import BCLEmbedder, _parameters
+from sklearn_bcl._data.scaling import FeatureScales, _measure, _measure_sparse
+from sklearn_bcl._sparse import SparseBatch
+from sklearn_bcl.augmentations import FeatureCorruption, GaussianNoise
+from sklearn_bcl.encoders import MLPEncoder
+
+STANDARD = {"n_components": "auto", "hidden_layer_sizes": (512, 512)}
+
+
+def table(n_rows=120, n_columns=60, density=0.05):
+    """Return sparse rows, with columns that are dense, negative or empty."""
+    rng = np.random.default_rng(0)
+    X = sparse.random(
+        n_rows, n_columns, density=density, format="lil", dtype=np.float32, rng=rng
+    )
+    X[:, 1] = rng.normal(size=(n_rows, 1)) + 3  # its median is not 0
+    X[::2, 2] = -1.0
+    X[:, 3] = 0.0
+    X[5] = 0.0
+    return sparse.csr_array(X)
+
+
+def small(**parameters):
+    defaults = {
+        "n_components": 16,
+        "hidden_layer_sizes": (24,),
+        "batch_size": 32,
+        "max_epochs": 2,
+        "random_state": 0,
+    }
+    return BCLEmbedder(**{**defaults, **parameters})
+
+
+def dense(batch):
+    return batch.select(torch.arange(batch.n_features))
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """The kinds of batches that views are drawn of, in the order of the steps."""
+    kinds = []
+    draw = FeatureCorruption.__call__
+
+    def watched(self, x, generator):
+        kinds.append(type(x))
+        return draw(self, x, generator)
+
+    monkeypatch.setattr(FeatureCorruption, "__call__", watched)
+    return kinds
+
+
+def test_a_batch_is_its_rows():
+    X = table()
+    batch = SparseBatch.of(X)
+    expected = torch.from_numpy(X.toarray())
+    assert batch.shape == X.shape
+    assert batch.numel() == expected.numel()
+    assert_array_equal(dense(batch), expected)
+    columns = torch.tensor([7, 1, 3])
+    assert_array_equal(batch.select(columns), expected[:, columns])
+    both = SparseBatch.joined([batch, batch.padded(2)])
+    zeros = torch.zeros(2, X.shape[1])
+    assert_array_equal(dense(both), torch.cat([expected, expected, zeros]))
+
+
+def test_a_product_is_that_of_the_dense_rows():
+    X = table()
+    weight = torch.randn(5, X.shape[1], generator=torch.Generator().manual_seed(0))
+    weights = [weight.clone().requires_grad_() for _ in range(2)]
+    products = [
+        SparseBatch.of(X).product(weights[0]),
+        torch.from_numpy(X.toarray()) @ weights[1].T,
+    ]
+    assert_allclose(*(product.detach() for product in products), atol=1e-5)
+    for product in products:
+        product.square().sum().backward()
+    assert_allclose(*(w.grad for w in weights), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
+def test_views_have_the_distribution_of_dense_ones(rate):
+    X = np.array([[0, 2, 0], [1, 0, 0], [0, 3, 0], [4, 5, 0]], dtype=np.float32)
+    n_draws = 20_000
+    x = torch.from_numpy(X).repeat(1, n_draws)
+    generator = torch.Generator().manual_seed(0)
+    draw = FeatureCorruption(rate)
+    batch = SparseBatch.of(sparse.csr_array(x.numpy()))
+    views, others = (
+        view.view(4, n_draws, 3)
+        for view in (dense(draw(batch, generator)), draw(x, generator))
+    )
+    for value in range(6):
+        shares = [(view == value).double().mean(dim=1) for view in (views, others)]
+        assert_allclose(*shares, atol=0.02)
+    # Columns are redrawn by themselves.
+    changed = (views[3] != torch.from_numpy(X[3])).double()
+    p = changed.mean(dim=0)
+    both = (changed[:, 0] * changed[:, 1]).mean()
+    assert_allclose(both, p[0] * p[1], atol=0.02)
+
+
+def test_views_keep_rows_in_order_and_the_batch_as_it_is():
+    batch = SparseBatch.of(table())
+    before = dense(batch).clone()
+    view = batch.redrawn(0.5, torch.Generator().manual_seed(0))
+    assert_array_equal(dense(batch), before)
+    assert ((view.rows * 60 + view.columns).diff() > 0).all()
+    again = batch.redrawn(0.5, torch.Generator().manual_seed(0))
+    assert_array_equal(dense(view), dense(again))
+    assert not torch.equal(dense(view), before)
+
+
+def test_views_of_nothing_are_nothing():
+    batch = SparseBatch.of(sparse.csr_array((4, 3), dtype=np.float32))
+    view = batch.redrawn(0.5, torch.Generator().manual_seed(0))
+    assert_array_equal(dense(view), np.zeros((4, 3)))
+
+
+@pytest.mark.parametrize("n_rows", [2, 3, 4, 5, 8, 121])
+def test_features_are_measured_as_dense_ones(n_rows):
+    X = table(200)[:n_rows]
+    for sparse_one, dense_one in zip(
+        _measure_sparse(X), _measure(X.toarray()), strict=True
+    ):
+        assert_allclose(sparse_one, dense_one, rtol=1e-6, atol=1e-7)
+
+
+def test_measuring_takes_few_dense_columns_at_once(monkeypatch):
+    X = table()
+    expected = _measure_sparse(X)
+    monkeypatch.setattr("sklearn_bcl._data.scaling.BLOCK_VALUES", 3)
+    for one, other in zip(_measure_sparse(X), expected, strict=True):
+        assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("hidden_layer_sizes", [(), (24,), (24, 8)])
+def test_an_encoder_reads_sparse_rows_as_dense_ones(hidden_layer_sizes):
+    X = table()
+    x = torch.from_numpy(X.toarray())
+    encoder = MLPEncoder(60, 16, hidden_layer_sizes)
+    encoder.fit_statistics(x, np.random.RandomState(0))
+    if hidden_layer_sizes:
+        torch.nn.init.normal_(encoder.deep[-1].weight)
+    outputs, gradients = [], []
+    for batch in (x, SparseBatch.of(X)):
+        encoder.zero_grad()
+        output = encoder(batch)
+        output.square().sum().backward()
+        outputs.append(output.detach())
+        gradients.append([p.grad.clone() for p in encoder.parameters()])
+        encoder.expect_sparse()  # changes no value
+    assert_allclose(*outputs, rtol=1e-4, atol=1e-4)
+    for one, other in zip(*gradients, strict=True):
+        assert_allclose(one, other, rtol=1e-3, atol=1e-3)
+
+
+def test_training_keeps_rows_sparse(batches):
+    X = table()
+    embedder = small().fit(X)
+    assert set(batches[2:]) == {SparseBatch}  # after the trials on two rows
+    embedding = embedder.transform(X)
+    assert_allclose(embedder.transform(X.toarray()), embedding, rtol=1e-4, atol=1e-5)
+    assert_array_equal(small().fit_transform(X), embedding)
+    assert embedder.loss_curve_[-1] < embedder.loss_curve_[0]
+    assert np.isfinite(embedder.score(X))
+
+
+def test_training_learns_as_from_dense_rows():
+    """Other draws of the same views: the losses are close."""
+    X = table(200)
+    curves = [
+        small(max_epochs=8, random_state=seed).fit(rows).loss_curve_
+        for rows in (X, X.toarray())
+        for seed in range(3)
+    ]
+    last = np.array(curves)[:, -1].reshape(2, 3)
+    assert abs(last[0].mean() - last[1].mean()) < 4 * last.std(axis=1).max()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"augmentation": GaussianNoise(0.1)},
+        {"augmentation": ("corruption", "noise")},
+        {"encoder": torch.nn.Linear(60, 4), **STANDARD},
+    ],
+)
+def test_parts_that_need_dense_rows_get_them(batches, parameters):
+    small(**parameters).fit(table())
+    assert SparseBatch not in batches
+
+
+def test_dense_tables_in_a_sparse_format_are_trained_dense(batches):
+    X = table(density=0.5)
+    embedder = small().fit(X)
+    assert SparseBatch not in batches
+    expected = small().fit_transform(X.toarray())
+    assert_allclose(embedder.transform(X), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("first", [sparse.csr_array, np.asarray])
+def test_training_goes_on_with_other_containers(first):
+    X = table()
+    embedder = small().partial_fit(first(X.toarray()))
+    embedder.partial_fit(X).partial_fit(X.toarray()).partial_fit(X)
+    assert np.isfinite(embedder.transform(X)).all()
+
+
+def test_one_view_may_be_the_rows_themselves(batches):
+    small(augmentation=(None, "corruption"), early_stopping=True).fit(table(300))
+    assert set(batches[1:]) == {SparseBatch}
+
+
+def test_values_stored_twice_or_out_of_order_are_those_of_the_dense_rows():
+    X = table()
+    messy = sparse.csr_array(X)
+    for start, end in zip(messy.indptr[:-1], messy.indptr[1:], strict=True):
+        messy.indices[start:end] = messy.indices[start:end][::-1].copy()
+        messy.data[start:end] = messy.data[start:end][::-1].copy()
+    twice = sparse.csr_array(
+        (np.repeat(X.data / 2, 2), np.repeat(X.indices, 2), 2 * X.indptr), X.shape
+    )
+    expected = small().fit_transform(X)
+    for other in (sparse.csr_array(messy), twice):
+        indices = other.indices.copy()
+        assert_array_equal(small().fit_transform(other), expected)
+        assert_array_equal(other.indices, indices)
+
+
+def test_missing_values_of_sparse_rows(batches):
+    X = table()
+    X.data[::9] = np.nan
+    embedder = small().fit(X)
+    assert SparseBatch not in batches
+    expected = small().fit_transform(X.toarray())
+    assert_allclose(embedder.transform(X), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_an_embedding_does_not_depend_on_the_company():
+    X = table(300)
+    embedder = small().fit(X)
+    whole = embedder.transform(X)
+    for rows in (slice(3, 4), slice(250, 300), slice(1, 290)):
+        assert_array_equal(embedder.transform(X[rows]), whole[rows])
+
+
+def test_of_wide_tables_some_columns_are_predicted(monkeypatch):
+    monkeypatch.setattr("sklearn_bcl._bins.MOST_KNOWN", 20)
+    X = table()
+    for rows in (X, X.toarray()):
+        embedder = small().fit(rows)
+        known = embedder._net.module_.bins.columns
+        assert len(known) == 20
+        assert (known.diff() > 0).all()
+    assert _parameters.MOST_DENSITY >= X.nnz / np.prod(X.shape)
+    assert isinstance(FeatureScales.of(embedder._rows(X), np.random).scale, np.ndarray)
