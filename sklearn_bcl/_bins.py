@@ -15,7 +15,7 @@ from sklearn_bcl._sparse import SparseBatch
 
 N_BINS = 8
 SHARES = np.arange(1, N_BINS) / N_BINS
-MOST_COLUMNS = 64  # predicted in a step; of more, a random choice
+MOST_COLUMNS = 16  # predicted in a step; of more, a random choice
 MOST_KNOWN = 512  # predicted at all
 IGNORED = -100  # a target that does not count
 
@@ -28,8 +28,8 @@ class BinPredictor(nn.Module):
 
     Bins have the same number of training rows, but for ties: equal values share a bin,
     and a column of few values has fewer bins, two at least unless it is constant.
-    Categories and missing values are not predicted. Of more than 64 columns, each step
-    predicts a random 64; of more than 512, a random 512 are predicted at all.
+    Categories and missing values are not predicted. Of more than 16 columns, each step
+    predicts a random 16; of more than 512, a random 512 are predicted at all.
 
     Parameters
     ----------

@@ -40,6 +40,7 @@ from sklearn_bcl.losses import ContrastiveLoss
 __all__ = ["BCLEmbedder"]
 
 SCORE_TEMPERATURE = 0.5
+_AUTO = StrOptions({"auto"})
 OPTIONAL_ATTRIBUTES = (  # a fit may lack them
     "feature_names_in_",
     "is_categorical_",
@@ -95,7 +96,7 @@ class BCLEmbedder(
           are given, or images ``(n, channels, height, width)`` to ``(n, size)``. Of a
           table with categories or missing values, it gets the features of
           :class:`~sklearn_bcl.encoders.TableInput`.
-    hidden_layer_sizes : array-like of int, default=(512, 512)
+    hidden_layer_sizes : array-like of int, default=(256, 256)
         Sizes of the hidden layers of the "mlp" encoder. An empty tuple leaves its
         linear map alone.
     projection_size : int, default=128
@@ -163,13 +164,13 @@ class BCLEmbedder(
     bin_weight : float >= 0, default=0.3
         Weight of a second loss beside any `loss`, for tables. A linear map predicts in
         which of 8 quantile bins each number of a row is, from the embeddings of both
-        views [3]_. Categories are not predicted; of more than 64 numbers, a random 64
+        views [3]_. Categories are not predicted; of more than 16 numbers, a random 16
         in each step. At 0, there is `loss` alone, as in the paper.
 
     Optimization
         How the encoder is trained.
-    learning_rate : float > 0, default=0.001
-        Step size of the optimizer.
+    learning_rate : float > 0 or "auto", default="auto"
+        Step size of the optimizer. "auto" is 0.002 for tables and 0.001 for images.
     weight_decay : float >= 0, default=1e-6
         L2 penalty of the optimizer ("adamw": decoupled weight decay).
     optimizer : {"adam", "adamw", "sgd"} or subclass of torch.optim.Optimizer, \\
@@ -180,9 +181,10 @@ class BCLEmbedder(
         fewer training rows, all of them make one batch; a last batch of one row is
         left out.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the training rows, at most. "auto" is 200 for up to
-        2,400 rows and with `early_stopping`; for more rows, it falls with the root of
-        their number, to 98 for 10,000, 40 for 60,000 and at last 10.
+        Number of passes over the training rows, at most. "auto" is 100 for tables and
+        200 for images of up to 2,400 rows. For more rows, it falls with the root of
+        their number, to half that for 9,600 and at last 10. With `early_stopping`, it
+        is 200.
 
     Stopping
         The other three act with ``early_stopping=True`` only.
@@ -294,10 +296,7 @@ class BCLEmbedder(
     _random_state: np.random.RandomState
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_components": [
-            Interval(Integral, 1, None, closed="left"),
-            StrOptions({"auto"}),
-        ],
+        "n_components": [Interval(Integral, 1, None, closed="left"), _AUTO],
         "encoder": [StrOptions(set(ENCODERS)), nn.Module, callable],
         "hidden_layer_sizes": ["array-like"],
         "projection_size": [Interval(Integral, 1, None, closed="left")],
@@ -311,14 +310,11 @@ class BCLEmbedder(
         "alpha": [Interval(Real, 0.5, 1, closed="both"), StrOptions({"labels"})],
         "beta": [Interval(Real, 0, 1, closed="right")],
         "bin_weight": [Interval(Real, 0, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), _AUTO],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "batch_size": [Interval(Integral, MIN_BATCH_ROWS, None, closed="left")],
-        "max_epochs": [
-            Interval(Integral, 1, None, closed="left"),
-            StrOptions({"auto"}),
-        ],
+        "max_epochs": [Interval(Integral, 1, None, closed="left"), _AUTO],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
@@ -335,7 +331,7 @@ class BCLEmbedder(
         n_components: int | Literal["auto"] = "auto",
         *,
         encoder: str | nn.Module | Callable[[], nn.Module] = "auto",
-        hidden_layer_sizes: Sequence[int] = (512, 512),
+        hidden_layer_sizes: Sequence[int] = (256, 256),
         projection_size: int = 128,
         augmentation: Augmentations = "auto",
         categorical_features: Any = "from_dtype",
@@ -347,7 +343,7 @@ class BCLEmbedder(
         alpha: float | Literal["labels"] = 0.9,
         beta: float = 0.5,
         bin_weight: float = 0.3,
-        learning_rate: float = 1e-3,
+        learning_rate: float | Literal["auto"] = "auto",
         weight_decay: float = 1e-6,
         optimizer: str | Callable[..., torch.optim.Optimizer] = "adam",
         batch_size: int = 256,

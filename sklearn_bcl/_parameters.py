@@ -26,6 +26,7 @@ from sklearn_bcl._net import ContrastiveNet, ViewPair, labels_argument, takes_sp
 from sklearn_bcl._parts import (
     LOSSES,
     auto_epochs,
+    auto_learning_rate,
     is_for_sparse,
     make_encoder,
     make_loss,
@@ -229,16 +230,19 @@ def make_net(parameters: dict[str, Any], train: Rows, seed: int) -> ContrastiveN
         tol=parameters["tol"],
         show_progress=bool(parameters["verbose"]),
     )
-    max_epochs = parameters["max_epochs"]
+    is_image = train.format.layout is not None
+    max_epochs, learning_rate = parameters["max_epochs"], parameters["learning_rate"]
     if isinstance(max_epochs, str):
-        max_epochs = auto_epochs(len(train), parameters["early_stopping"])
+        max_epochs = auto_epochs(len(train), is_image, parameters["early_stopping"])
+    if isinstance(learning_rate, str):
+        learning_rate = auto_learning_rate(is_image)
     net = ContrastiveNet(
         module,
         augmentation=views,
         bin_weight=float(parameters["bin_weight"]),
         keep_sparse=_keeps_sparse(train, encoder, views),
         criterion=loss,
-        lr=parameters["learning_rate"],
+        lr=learning_rate,
         batch_size=parameters["batch_size"],
         max_epochs=max_epochs,
         callbacks=callbacks,

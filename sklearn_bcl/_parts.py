@@ -62,16 +62,29 @@ LOSSES: dict[str, type[ContrastiveLoss]] = {
     "dcl": DebiasedLoss,
     "hcl": HardNegativeLoss,
 }
-AUTO_EPOCHS = (10, 200)  # at least, at most
-AUTO_ROWS = 2_400  # up to which it is the most
+# Of tables, of images.
+AUTO_LEARNING_RATES = (2e-3, 1e-3)
+AUTO_EPOCHS = (100, 200)  # for up to so many rows:
+AUTO_ROWS = 2_400
+LEAST_EPOCHS = 10
+STOPPED_EPOCHS = 200  # at most, where training stops early
 
 
-def auto_epochs(n_rows: int, early_stopping: bool) -> int:
-    """Return the number of epochs of ``max_epochs="auto"``."""
-    least, most = AUTO_EPOCHS
+def auto_learning_rate(is_image: bool) -> float:
+    """Return the step size of ``learning_rate="auto"``."""
+    return AUTO_LEARNING_RATES[is_image]
+
+
+def auto_epochs(n_rows: int, is_image: bool, early_stopping: bool) -> int:
+    """Return the number of epochs of ``max_epochs="auto"``.
+
+    It falls with the root of the number of rows, so the number of steps grows with it.
+    """
+    most = AUTO_EPOCHS[is_image]
     if early_stopping:
-        return most
-    return int(np.clip(np.ceil(most * np.sqrt(AUTO_ROWS / n_rows)), least, most))
+        return STOPPED_EPOCHS
+    n_epochs = np.ceil(most * np.sqrt(AUTO_ROWS / n_rows))
+    return int(np.clip(n_epochs, LEAST_EPOCHS, most))
 
 
 def make_loss(

@@ -60,7 +60,7 @@ class MLPEncoder(nn.Module):
         Number of input features.
     n_components : int
         Size of the embedding.
-    hidden_layer_sizes : sequence of int, default=(512, 512)
+    hidden_layer_sizes : sequence of int, default=(256, 256)
         Sizes of the hidden layers, each of which ends in a ReLU. Without any, the
         linear map is all there is.
     allow_nan : bool, default=False
@@ -86,7 +86,7 @@ class MLPEncoder(nn.Module):
         self,
         n_features: int,
         n_components: int,
-        hidden_layer_sizes: Sequence[int] = (512, 512),
+        hidden_layer_sizes: Sequence[int] = (256, 256),
         allow_nan: bool = False,
         scale_features: bool = True,
     ) -> None:

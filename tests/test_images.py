@@ -278,7 +278,7 @@ def test_encoders(gray, encoder, size):
 @pytest.mark.parametrize(("encoder", "size"), [("auto", 2048), ("mlp", 256)])
 def test_default_size(gray, encoder, size):
     embedder = one_epoch(encoder=encoder, n_components="auto", augmentation=noise)
-    embedder.set_params(hidden_layer_sizes=(512, 512))
+    embedder.set_params(hidden_layer_sizes=(256, 256))
     embedding = embedder.fit_transform(gray)
     assert embedding.shape == (40, size)
     assert_allclose(embedder.transform(gray[:3]), embedding[:3], rtol=1e-4, atol=1e-6)

@@ -60,7 +60,7 @@ def test_weight_decay_that_is_set_already(X):
 
 def test_a_default_that_cannot_act_is_none(X):
     small(loss="simclr", tau_plus=0.1).fit(X)
-    small(encoder=nn.Linear(5, 4), hidden_layer_sizes=[512, 512]).fit(X)
+    small(encoder=nn.Linear(5, 4), hidden_layer_sizes=[256, 256]).fit(X)
 
 
 def test_a_pair_of_augmentations(X):

@@ -12,7 +12,7 @@ from sklearn_bcl._sparse import SparseBatch
 from sklearn_bcl.augmentations import FeatureCorruption, GaussianNoise
 from sklearn_bcl.encoders import MLPEncoder
 
-STANDARD = {"n_components": "auto", "hidden_layer_sizes": (512, 512)}
+STANDARD = {"n_components": "auto", "hidden_layer_sizes": (256, 256)}
 
 
 def table(n_rows=120, n_columns=60, density=0.05):

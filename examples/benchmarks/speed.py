@@ -6,7 +6,8 @@
 prints a Markdown table: the median of the ratios of `--repeats` rounds, and their
 quartiles. In each round both are measured, one after the other, so that other load on
 the machine affects both. A ratio of 0.5 means half the time of what it is against.
-Memory is the growth of the peak of a process of its own, on Linux.
+Memory is what a process of its own takes beside the data, on Linux. Lines of a GPU are
+empty where there is none.
 
 UMAP needs the extra ``benchmark``, crops of images the extra ``vision``, and lightly's
 loss the package lightly; where they are missing, their lines are left out.
@@ -138,16 +139,22 @@ def losses(repeats: int) -> Iterator[Line]:
         yield line("loss", "lightly's NTXentLoss, 256", minimal, of_times)
     unit = (2 * 2048) ** 2 * 4
     for name, loss in (("BCLLoss", BCLLoss()), (minimal, minimal_ntxent)):
-        n_bytes = memory_of(partial(forward_and_backward, loss), 2048)
+        n_bytes = memory_of(partial(forward_and_backward, loss), views, 2048)
         share = f"{n_bytes / unit:.2f}"
         yield "memory", f"{name}, batch of 2048", "(2B)² × 4 bytes", share
 
 
-def memory_of(function: Callable[..., Any], n_rows: int) -> int:
-    """Return the peak memory of a function of two views, in a process of its own."""
+def memory_of(
+    function: Callable[..., Any], make: Callable[[int], tuple[Any, ...]], n_rows: int
+) -> int:
+    """Return the bytes that a function takes beside its arguments ``make(n_rows)``.
+
+    It is their peak in a process of its own, after a first call on few rows.
+    """
     context = multiprocessing.get_context("spawn")
     answer = context.SimpleQueue()
-    process = context.Process(target=peak_memory, args=(function, n_rows, answer))
+    arguments = (function, make, n_rows, torch.get_num_threads(), answer)
+    process = context.Process(target=peak_memory, args=arguments)
     process.start()
     process.join()
     if process.exitcode != 0:
@@ -155,17 +162,25 @@ def memory_of(function: Callable[..., Any], n_rows: int) -> int:
     return answer.get()
 
 
-def peak_memory(function: Callable[..., Any], n_rows: int, answer: SimpleQueue) -> None:
-    function(*views(8))
-    pair = views(n_rows)
-    before = resident_peak()
-    function(*pair)
-    answer.put(resident_peak() - before)
+def peak_memory(
+    function: Callable[..., Any],
+    make: Callable[[int], tuple[Any, ...]],
+    n_rows: int,
+    n_threads: int,
+    answer: SimpleQueue,
+) -> None:
+    torch.set_num_threads(n_threads)
+    function(*make(8))
+    arguments = make(n_rows)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
+    before = resident("VmRSS")
+    function(*arguments)
+    answer.put(resident("VmHWM") - before)
 
 
-def resident_peak() -> int:
+def resident(name: str) -> int:
     for text in Path("/proc/self/status").read_text().splitlines():
-        if text.startswith("VmHWM:"):
+        if text.startswith(f"{name}:"):
             return int(text.split()[1]) * 1024
     raise RuntimeError("peak memory is measured on Linux only")
 
@@ -200,7 +215,7 @@ def bare_loop(X: np.ndarray, loss: nn.Module, n_epochs: int) -> None:
 
 def least_products(n_features: int, n_steps: int) -> None:
     """The matrix products of a step on 256 rows: forward, by weights, by inputs."""
-    sizes = [(n_features, 256), (n_features, 512), (512, 512), (512, 256)]
+    sizes = [(n_features, 256), (n_features, 256), (256, 256), (256, 256)]
     sizes += [(256, 256), (256, SIZE)]
     products = [(512, a, b) for a, b in sizes]
     needs_input = [False, False, True, True, True, True]
@@ -302,49 +317,80 @@ def rows(repeats: int) -> Iterator[Line]:
 def scale(repeats: int) -> Iterator[Line]:
     seconds = []
     for n_rows in (10_000, 1_000_000):
-        X = random_dense(n_rows)
+        (X,) = dense_rows(n_rows)
         fit(X[:1000], max_epochs=1)
         start = time.perf_counter()
         fit(X, max_epochs=1)
         seconds.append(time.perf_counter() - start)
     exponent = np.log(seconds[1] / seconds[0]) / np.log(100)
     yield "scale", "epoch of 1,000,000 rows", "of 10,000: exponent", f"{exponent:.2f}"
-    n_bytes = memory_of(fit_dense, 1_000_000)
+    n_bytes = memory_of(partial(fit, max_epochs=1), dense_rows, 1_000_000)
     yield "memory", "epoch of 1,000,000 × 64", "above the data", megabytes(n_bytes)
 
 
-def sparse_rows(repeats: int) -> Iterator[Line]:
-    X = random_sparse(2_000)
+def sparse_fits(repeats: int) -> Iterator[Line]:
+    (X,) = sparse_rows(2_000)
     dense = X.toarray()
     one, other = partial(fit, X, max_epochs=1), partial(fit, dense, max_epochs=1)
     of_times = ratio(other, one, max(1, repeats // 3))
     yield line("sparse", "2,000 × 20,000 at 0.5 %, dense", "sparse", of_times)
-    X = random_sparse(20_000)
+    (X,) = sparse_rows(20_000)
     start = time.perf_counter()
     fit(X, max_epochs=1)
     per_second = f"{X.shape[0] / (time.perf_counter() - start):.0f}"
     yield "sparse", "20,000 × 20,000 at 0.5 %", "rows a second", per_second
-    n_bytes = memory_of(fit_sparse, 100_000)
+    n_bytes = memory_of(partial(fit, max_epochs=1), sparse_rows, 100_000)
     name = "epoch of 100,000 × 20,000 at 0.5 %"
     yield "memory", name, "above the data", megabytes(n_bytes)
 
 
-def random_sparse(n_rows: int) -> Any:
+def sparse_rows(n_rows: int) -> tuple[Any]:
     """Return rows of 100 values in random columns of 20,000, made in little memory."""
     generator = np.random.default_rng(0)
     columns = generator.integers(200, size=(n_rows, 100), dtype=np.int32)
     columns += 200 * np.arange(100, dtype=np.int32)
     values = generator.random(columns.size, dtype=np.float32)
     starts = np.arange(n_rows + 1, dtype=np.int32) * 100
-    return sparse.csr_array((values, columns.ravel(), starts), (n_rows, 20_000))
+    return (sparse.csr_array((values, columns.ravel(), starts), (n_rows, 20_000)),)
 
 
-def random_dense(n_rows: int) -> np.ndarray:
-    return np.random.default_rng(0).random((n_rows, 64), dtype=np.float32)
+def dense_rows(n_rows: int) -> tuple[np.ndarray]:
+    return (np.random.default_rng(0).random((n_rows, 64), dtype=np.float32),)
 
 
 def megabytes(n_bytes: int) -> str:
     return f"{n_bytes / 1e6:.0f} MB"
+
+
+def gpu(repeats: int) -> Iterator[Line]:
+    """Yield lines of a CUDA device; without one, they are empty."""
+    has_one = torch.cuda.is_available()
+    for n_rows in (256, 4096):
+        cells = ("gpu", f"BCLLoss, batch of {n_rows}", "minimal NT-Xent")
+        if not has_one:
+            yield (*cells, "–")
+            continue
+        pair = views(n_rows, "cuda")
+        one, other = (
+            partial(on_gpu, forward_and_backward, loss, *pair)
+            for loss in (BCLLoss().cuda(), minimal_ntxent)
+        )
+        yield line(*cells, ratio(one, other, 3 * repeats))
+    cells = ("gpu", "fit, 20,000 × 64, 5 epochs", "on the CPU")
+    if not has_one:
+        yield (*cells, "–")
+        return
+    X, _ = table(20_000, 64)
+    one, other = (
+        partial(fit, X, max_epochs=5, device=device) for device in ("cuda", "cpu")
+    )
+    yield line(*cells, ratio(one, other, max(1, repeats // 3)))
+
+
+def on_gpu(function: Callable[..., Any], *arguments: Any) -> None:
+    for _ in range(20):
+        function(*arguments)
+    torch.cuda.synchronize()
 
 
 def grids(repeats: int) -> Iterator[Line]:
@@ -383,9 +429,10 @@ SECTIONS: dict[str, Callable[[int], Iterator[Line]]] = {
     "posterior": pairs,
     "rows": rows,
     "scale": scale,
-    "sparse": sparse_rows,
+    "sparse": sparse_fits,
     "search": grids,
     "import": imports,
+    "gpu": gpu,
 }
 
 

@@ -156,6 +156,9 @@ class RowFormat:
         Categories are codes, and missing values NaN. Sparse rows become a CSR matrix.
         Rows of another shape, or with other names, are an error.
         """
+        is_plain = self.columns is not None and self.columns.is_plain
+        if is_plain and self.feature_names is None and self._is_valid(X, min_rows):
+            return X  # what all checks would return
         if len(self.row_shape) == 1:
             self._check_names(X)
         columns = self.columns
@@ -166,6 +169,17 @@ class RowFormat:
         X = _as_array(X, self.layout is not None, min_rows, self.owner)
         self._check_shape(X.shape[1:])
         return X if columns is None else self._check_gaps(X, columns)
+
+    def _is_valid(self, X: Any, min_rows: int) -> bool:
+        """Return whether `X` is an array of complete rows that needs no conversion."""
+        return (
+            type(X) is np.ndarray
+            and X.dtype == np.float32
+            and X.shape[1:] == self.row_shape
+            and len(X) >= min_rows
+            and X.flags.c_contiguous
+            and bool(np.isfinite(X).all())
+        )
 
     def _check_names(self, X: Any) -> None:
         names, given = self.feature_names, names_of(X) if is_frame(X) else None

@@ -72,8 +72,10 @@ class Rows(Dataset[Tensor]):
 
     def kept_sparse(self) -> Rows:
         """Return the rows so that batches of sparse rows on the CPU are sparse."""
+        if isinstance(self.data, Tensor) or self.device.type != "cpu":
+            return self
         rows = copy.copy(self)
-        rows.stays_sparse = self.device.type == "cpu" and sparse.issparse(self.data)
+        rows.stays_sparse = True
         return rows
 
     def split(
@@ -153,10 +155,14 @@ def _canonical(X: Any) -> Any:
 
 
 def _as_tensor(X: NDArray[Any], device: torch.device) -> Tensor:
-    with warnings.catch_warnings():
-        # Batches are copies: nothing ever writes to a read-only array or memory map.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
-        data = torch.from_numpy(np.asarray(X))
+    X = np.asarray(X)
+    if X.flags.writeable:
+        data = torch.from_numpy(X)
+    else:
+        with warnings.catch_warnings():
+            # Batches are copies: nothing ever writes to such an array or memory map.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not wr")
+            data = torch.from_numpy(X)
     return data.to(device) if _fits(data, device) else data
 
 
