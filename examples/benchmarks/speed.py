@@ -58,18 +58,34 @@ def ratio(
     one: Callable[[], Any], other: Callable[[], Any], repeats: int
 ) -> tuple[float, str]:
     """Return the median of time(one) / time(other), and it with its quartiles."""
-    one(), other()  # what only a first call does
-    ratios = []
+    return ratios(one, {"": other}, repeats)[""]
+
+
+def ratios(
+    one: Callable[[], Any], others: dict[str, Callable[[], Any]], repeats: int
+) -> dict[str, tuple[float, str]]:
+    """Return `ratio` to each of several others, all measured in the same rounds."""
+    for function in (one, *others.values()):
+        function()  # what only a first call does
+    rounds: dict[str, list[float]] = {name: [] for name in others}
     for _ in range(repeats):
-        start = time.perf_counter()
-        one()
-        middle = time.perf_counter()
-        other()
-        ratios.append((middle - start) / (time.perf_counter() - middle))
-    median = statistics.median(ratios)
-    if repeats < 3:
+        first = seconds_of(one)
+        for name, other in others.items():
+            rounds[name].append(first / seconds_of(other))
+    return {name: summary_of(values) for name, values in rounds.items()}
+
+
+def seconds_of(function: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def summary_of(values: list[float]) -> tuple[float, str]:
+    median = statistics.median(values)
+    if len(values) < 3:
         return median, f"{median:.2f}"
-    low, _, high = statistics.quantiles(ratios, n=4)
+    low, _, high = statistics.quantiles(values, n=4)
     return median, f"{median:.2f} ({low:.2f} to {high:.2f})"
 
 
@@ -259,8 +275,7 @@ def fits(repeats: int) -> Iterator[Line]:
             from umap import UMAP
 
             others["UMAP"] = lambda X=X: UMAP(random_state=0, n_jobs=1).fit(X)
-        for name, other in others.items():
-            of_times = ratio(partial(fit, X), other, max(1, repeats // 3))
+        for name, of_times in ratios(partial(fit, X), others, repeats).items():
             yield line("fit", f"default, {n_rows} × {n_features}", name, of_times)
 
 
