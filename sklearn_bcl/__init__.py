@@ -4,4 +4,4 @@ from sklearn_bcl._embedder import BCLEmbedder
 
 __all__ = ["BCLEmbedder"]
 
-__version__ = "0.1.0.dev2"
+__version__ = "0.1.0.dev3"

@@ -587,7 +587,8 @@ class BCLEmbedder(
 
     def _rows(self, X: Table, min_rows: int = 1) -> Rows:
         """Read rows that are like those of the fit."""
-        check_is_fitted(self)
+        if not self.__sklearn_is_fitted__():
+            check_is_fitted(self)  # which takes as long as a layer of the encoder
         X = self._format.read(X, min_rows=min_rows)
         return Rows(X, self._format, torch.device(self._net.device))
 

@@ -21,11 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sklearn_bcl._ranks import BELOW_ALL, ascending
+from sklearn_bcl._ranks import BELOW_ALL, Workspace, ascending
 
 LEAST_TEMPERATURE = 0.03  # from here on, sums of e^(1 / t) are far from overflow
 BLOCK_VALUES = 2**17  # similarities in a block
 ONE_BLOCK = 512  # anchors up to which all are one block
+WORKSPACE = Workspace()
 
 
 def can_take_one_pass(z: Tensor, temperature: float) -> bool:
@@ -72,7 +73,7 @@ def one_pass(
     n_rows = max(1, BLOCK_VALUES // n_anchors)
     if n_anchors <= ONE_BLOCK:
         n_rows = n_anchors
-    buffers = z.new_empty(2, n_rows, n_anchors)
+    buffers, all_keys, all_orders = WORKSPACE.of(n_rows, n_anchors)
     for start in range(0, n_anchors, n_rows):
         block = slice(start, min(start + n_rows, n_anchors))
         anchors = z[block]
@@ -81,7 +82,9 @@ def one_pass(
         if weights_by_rank is None:
             g.mul_(scale).exp2_().scatter_(1, excluded[block], 0.0)
         else:
-            order = ascending(g.scatter_(1, excluded[block], BELOW_ALL), weights)
+            keys, order = all_keys[: len(anchors)], all_orders[: len(anchors)]
+            g.scatter_(1, excluded[block], BELOW_ALL)
+            order = ascending(g, weights, keys, order)
             weights.scatter_(1, order, weights_by_rank.expand_as(order))
             g.mul_(scale).exp2_().mul_(weights)
         p = positive[block]

@@ -7,6 +7,8 @@ index of its column, which decides between ties.
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,27 @@ BELOW_ALL = -1.0005  # less than any cosine, and its key less than any other
 MOST_SHORT_KEYS = 2**11  # columns whose indices leave 20 bits of a key for the cosine
 
 
-def ascending(cosines: Tensor, buffer: Tensor) -> Tensor:
+class Workspace(threading.local):
+    """Memory for the sort of a block, which each thread keeps.
+
+    New memory in every step would take as long as the sort.
+    """
+
+    shape: tuple[int, int] = (0, 0)
+
+    def of(self, n_rows: int, n_columns: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return two float32 matrices in one tensor, keys of int32 and an order."""
+        shape = (n_rows, n_columns)
+        if shape != self.shape:
+            with torch.inference_mode(False):  # for use in every mode
+                self.floats = torch.empty(2, *shape, dtype=torch.float32, device="cpu")
+                self.keys = torch.empty(shape, dtype=torch.int32, device="cpu")
+                self.order = torch.empty(shape, dtype=torch.int64, device="cpu")
+            self.shape = shape
+        return self.floats, self.keys, self.order
+
+
+def ascending(cosines: Tensor, buffer: Tensor, keys: Tensor, order: Tensor) -> Tensor:
     """Return the indices that sort each row of cosines on a CPU, in float32.
 
     Up to 2,048 columns, keys have 32 bits, and cosines closer than 2^-20 may pass for
@@ -24,12 +46,13 @@ def ascending(cosines: Tensor, buffer: Tensor) -> Tensor:
     ----------
     cosines : Tensor of shape (n_rows, n_columns)
         Values from -1.0005 to 1, up to rounding.
-    buffer : Tensor
-        Another one of the same shape, for intermediate results.
+    buffer, keys, order : Tensor of float32, int32, int64
+        Of the same shape, for results.
 
     Returns
     -------
     order : Tensor of int64, shape (n_rows, n_columns)
+        That tensor, or a new one.
     """
     n_columns = cosines.shape[1]
     if n_columns > MOST_SHORT_KEYS:
@@ -37,12 +60,12 @@ def ascending(cosines: Tensor, buffer: Tensor) -> Tensor:
     n_bits = (n_columns - 1).bit_length()
     # A little less than a power of two, so that cosines above 1 by rounding fit.
     room = (1 - 2**-10) * 2.0 ** (31 - n_bits)
-    keys = torch.mul(cosines, room, out=buffer).int()
+    keys.copy_(torch.mul(cosines, room, out=buffer))
     keys <<= n_bits
     keys |= torch.arange(n_columns, dtype=torch.int32)
     keys.numpy().sort(axis=1)
     keys &= 2**n_bits - 1
-    return keys.long()
+    return order.copy_(keys)
 
 
 def exact_keys(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """Loss and gradient in one pass, beside autograd."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -86,3 +87,21 @@ def test_similarities_of_zero_have_ranks_without_denormals(views):
         assert_allclose(BCLLoss(temperature=0.02)(z1, z2), 0, atol=1e-6)
     finally:
         torch.set_flush_denormal(False)
+
+
+def test_memory_that_is_kept_serves_every_mode_and_thread(views):
+    def loss_and_gradients(n_rows=8):
+        z1, z2 = (z.requires_grad_() for z in views(n_rows, 6, torch.float32))
+        value = BCLLoss()(z1, z2)
+        return [value.detach(), *torch.autograd.grad(value, (z1, z2))]
+
+    expected = loss_and_gradients(16), loss_and_gradients()
+    with torch.inference_mode():
+        BCLLoss()(*views(16, 6, torch.float32))
+    with ThreadPoolExecutor(4) as pool:
+        sizes = [16, 8] * 20
+        results = list(pool.map(loss_and_gradients, sizes))
+    for n_rows, result in zip(sizes, results, strict=True):
+        for one, other in zip(result, expected[n_rows == 8], strict=True):
+            assert torch.equal(one, other)
+    loss_and_gradients(16)  # of memory made in inference mode

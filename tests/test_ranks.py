@@ -7,6 +7,7 @@ from scipy.stats import rankdata
 from sklearn_bcl._ranks import (
     BELOW_ALL,
     MOST_SHORT_KEYS,
+    Workspace,
     ascending,
     by_rank,
     exact_keys,
@@ -26,7 +27,8 @@ def cosines(n_columns):
 def test_ascending(n_columns):
     values = cosines(n_columns)
     before = values.clone()
-    order = ascending(values, torch.empty_like(values))
+    (buffer, _), keys, order = Workspace().of(20, n_columns)
+    order = ascending(values, buffer, keys, order)
     assert torch.equal(values, before)
     assert torch.equal(order.sort(dim=1).values, torch.arange(n_columns).expand(20, -1))
     places = order.argsort(dim=1)
