@@ -70,7 +70,8 @@ class BinPredictor(nn.Module):
             return None
         values = sample_rows(rows, random_state)
         if len(numbers) > MOST_KNOWN:
-            some = random_state.choice(numbers, MOST_KNOWN, replace=False)
+            # The same in each fit of a table, which may go on with the head of another.
+            some = np.random.RandomState(0).choice(numbers, MOST_KNOWN, replace=False)
             numbers = sorted(some.tolist())
         values = values[:, numbers]
         if sparse.issparse(values):

@@ -165,12 +165,14 @@ class BCLEmbedder(
         Weight of a second loss beside any `loss`, for tables. A linear map predicts in
         which of 8 quantile bins each number of a row is, from the embeddings of both
         views [3]_. Categories are not predicted; of more than 16 numbers, a random 16
-        in each step. At 0, there is `loss` alone, as in the paper.
+        in each step, and of more than 512 always some of the same 512. At 0, there is
+        `loss` alone, as in the paper.
 
     Optimization
         How the encoder is trained.
     learning_rate : float > 0 or "auto", default="auto"
-        Step size of the optimizer. "auto" is 0.002 for tables and 0.001 for images.
+        Step size of the optimizer. "auto" is 0.002 for tables with the encoder "mlp"
+        and 0.001 otherwise.
     weight_decay : float >= 0, default=1e-6
         L2 penalty of the optimizer ("adamw": decoupled weight decay).
     optimizer : {"adam", "adamw", "sgd"} or subclass of torch.optim.Optimizer, \\
@@ -181,10 +183,10 @@ class BCLEmbedder(
         fewer training rows, all of them make one batch; a last batch of one row is
         left out.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the training rows, at most. "auto" is 100 for tables and
-        200 for images of up to 2,400 rows. For more rows, it falls with the root of
-        their number, to half that for 9,600 and at last 10. With `early_stopping`, it
-        is 200.
+        Number of passes over the training rows, at most. "auto" is 100 for tables with
+        the encoder "mlp" and 200 otherwise. For more than 2,400 rows, it falls with the
+        root of their number, to half that for 9,600 and at last 10. With
+        `early_stopping`, it is 200.
 
     Stopping
         The other three act with ``early_stopping=True`` only.

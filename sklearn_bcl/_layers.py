@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
@@ -60,24 +63,23 @@ class RobustScale(nn.Module):
         self.center.copy_(torch.as_tensor(center))
         self.scale.copy_(torch.as_tensor(scale).clamp(limits.tiny, limits.max))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Any:
         """Return scaled features, of the shape of ``x``, between -3 and 3."""
-        z = (x - self.center) / self.scale
+        if not isinstance(x, SparseBatch):
+            return self._clipped((x - self.center) / self.scale)
+        # What zeros become is the same in all rows.
+        background = self._clipped(-self.center / self.scale)
+        columns = x.columns
+        z = self._clipped((x.values - self.center[columns]) / self.scale[columns])
+        return dataclasses.replace(
+            x, values=z - background[columns], background=background
+        )
+
+    def _clipped(self, z: Tensor) -> Tensor:
         if self.allow_nan or not self.training:
             z = z.nan_to_num(nan=0.0)
-        return _clip(z)
-
-    def of_sparse(self, x: SparseBatch) -> tuple[SparseBatch, Tensor]:
-        """Return scaled features less those of a row of zeros, and the latter."""
-        of_zeros = _clip(-self.center / self.scale)
-        columns = x.columns
-        z = _clip((x.values - self.center[columns]) / self.scale[columns])
-        return x.with_values(z - of_zeros[columns]), of_zeros
-
-
-def _clip(z: Tensor) -> Tensor:
-    z = z.clamp(-FAR, FAR)  # where a square is still finite
-    return z / torch.sqrt(1 + (z / CLIP) ** 2)
+        z = z.clamp(-FAR, FAR)  # where a square is still finite
+        return z / torch.sqrt(1 + (z / CLIP) ** 2)
 
 
 class RowwiseLinear(nn.Linear):
@@ -87,7 +89,9 @@ class RowwiseLinear(nn.Linear):
     bits, so narrow layers are padded with columns that are then dropped.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Tensor:
+        if isinstance(x, SparseBatch):
+            return x.product(self.weight) + self.bias
         missing = MIN_PRODUCT_COLUMNS - self.out_features
         if missing <= 0:  # a padding of nothing would copy the weights
             return F.linear(x, self.weight, self.bias)
@@ -96,11 +100,10 @@ class RowwiseLinear(nn.Linear):
             :, : self.out_features
         ]
 
-    def of_sparse(self, x: SparseBatch, of_zeros: Tensor) -> Tensor:
-        """Return the layer's output for features less those of a row of zeros."""
-        output = x.product(self.weight) + self.bias
-        return output + self.weight @ of_zeros if of_zeros.any() else output
-
-    def lie_by_columns(self) -> None:
-        """Store the weights column by column, for fast products with sparse rows."""
-        self.weight.data = self.weight.data.T.contiguous().T
+    def store(self, *, by_columns: bool) -> None:
+        """Store weights column by column, which is fast for sparse rows, or by row."""
+        weight = self._parameters.get("weight")
+        if weight is not None:  # it may be reparameterized
+            weight.data = weight.data.contiguous()
+            if by_columns:
+                weight.data = weight.data.T.contiguous().T

@@ -10,7 +10,8 @@ import copy
 import inspect
 import math
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from torch.nn import functional as F
 from sklearn_bcl._data.rows import RowBatches, Rows
 from sklearn_bcl._random import isolated_rng
 from sklearn_bcl._sparse import SparseBatch
-from sklearn_bcl.encoders import MLPEncoder, ProjectedEncoder
+from sklearn_bcl.encoders import ProjectedEncoder, takes_sparse
 from sklearn_bcl.losses import NTXentLoss
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
@@ -34,7 +35,10 @@ Compared = tuple[Tensor, Tensor, Tensor]  # projections of two views, what heads
 
 SCORE_BATCH_ROWS = 256
 TRANSFORM_BATCH_ROWS = 512
+SPARSE_BATCH_ROWS = 4096  # which share a copy of the weights
 TRANSFORM_BATCH_VALUES = 2**22  # of large images, fewer at a time
+# Whose state for a weight is of its shape, if it is not a number.
+SIMPLE_OPTIMIZERS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 # Matrix products of few rows use other kernels, whose results differ in the last
 # bits. From this multiple on, a row's embedding is the same in any company.
 ROW_MULTIPLE = 16
@@ -76,7 +80,7 @@ class ContrastiveNet(NeuralNet):
     bin_weight : float
         Weight of the loss of the module's `bins` beside the criterion.
     keep_sparse : bool
-        Whether batches of sparse rows stay sparse in training.
+        Whether batches of sparse rows stay sparse.
     **kwargs
         As in :class:`skorch.NeuralNet`.
     """
@@ -125,7 +129,7 @@ class ContrastiveNet(NeuralNet):
         )
         interrupted = False
         try:
-            with isolated_rng(seed, rows.device):
+            with isolated_rng(seed, rows.device), self._stored_for_sparse():
                 self.notify("on_train_begin", X=rows, y=None)
                 try:
                     self.fit_loop(rows)
@@ -141,6 +145,27 @@ class ContrastiveNet(NeuralNet):
         finally:
             self._set_training(False)
             del self._run
+
+    @contextmanager
+    def _stored_for_sparse(self) -> Iterator[None]:
+        """Store weights that read sparse rows, and their moments, column by column."""
+        if not self.keep_sparse or self.optimizer not in SIMPLE_OPTIMIZERS:
+            yield
+            return
+        try:
+            self._store(by_columns=True)
+            yield
+        finally:
+            self._store(by_columns=False)
+
+    def _store(self, *, by_columns: bool) -> None:
+        for layer in self.module_.encoder.first_layers:
+            layer.store(by_columns=by_columns)
+            weight = layer.weight
+            state = self.optimizer_.state.get(weight, {})
+            for name, moment in state.items():
+                if isinstance(moment, Tensor) and moment.shape == weight.shape:
+                    state[name] = torch.empty_like(weight.data).copy_(moment)
 
     def get_split_datasets(
         self, X: Rows, y: Any = None, **kwargs: Any
@@ -230,8 +255,6 @@ class ContrastiveNet(NeuralNet):
         views = Generator(self.device).manual_seed(0)
         criterion = NTXentLoss(temperature)
         total = 0.0
-        if self.keep_sparse:
-            rows = rows.kept_sparse()
         with isolated_rng(0, rows.device), torch.no_grad():
             # Batches of nearly the same size: the loss grows with a batch's size.
             for positions in order.tensor_split(-(-len(rows) // SCORE_BATCH_ROWS)):
@@ -250,11 +273,13 @@ class ContrastiveNet(NeuralNet):
     def _in_batches(self, function: Callable[[Tensor], Tensor], rows: Rows) -> Tensor:
         if any(module.training for module in self.module_.modules()):
             self._set_training(False)
-        if takes_sparse(self.module_.encoder):
+        if self.keep_sparse and takes_sparse(self.module_.encoder):
             rows = rows.kept_sparse()
         n_values = math.prod(rows.format.encoder_shape)
         most = TRANSFORM_BATCH_VALUES // n_values // ROW_MULTIPLE
         size = min(TRANSFORM_BATCH_ROWS, max(1, most) * ROW_MULTIPLE)
+        if rows.stays_sparse:
+            size = SPARSE_BATCH_ROWS
         out = torch.empty(0)
         with torch.no_grad():
             for start in range(0, len(rows), size):
@@ -342,11 +367,6 @@ class ContrastiveNet(NeuralNet):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-
-
-def takes_sparse(encoder: nn.Module) -> bool:
-    """Return whether an encoder reads sparse batches."""
-    return type(encoder) is MLPEncoder and encoder.scale is not None
 
 
 def _padded(batch: Any, n_rows: int) -> Any:

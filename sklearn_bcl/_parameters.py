@@ -22,11 +22,11 @@ from sklearn_bcl._data.format import RowFormat
 from sklearn_bcl._data.labels import class_prior, read_labels
 from sklearn_bcl._data.rows import MIN_BATCH_ROWS, Rows
 from sklearn_bcl._device import resolve_device
-from sklearn_bcl._net import ContrastiveNet, ViewPair, labels_argument, takes_sparse
+from sklearn_bcl._net import ContrastiveNet, ViewPair, labels_argument
 from sklearn_bcl._parts import (
+    AUTO_LEARNING_RATES,
     LOSSES,
     auto_epochs,
-    auto_learning_rate,
     is_for_sparse,
     make_encoder,
     make_loss,
@@ -37,7 +37,7 @@ from sklearn_bcl._parts import (
 )
 from sklearn_bcl._random import isolated_rng
 from sklearn_bcl.callbacks import MeasuredAlpha, find_callbacks, make_callbacks
-from sklearn_bcl.encoders import MLPEncoder, ProjectedEncoder
+from sklearn_bcl.encoders import ProjectedEncoder, takes_sparse
 
 LOSS_PARAMETERS = ("temperature", "tau_plus", "alpha", "beta")
 MOST_DENSITY = 0.1  # up to which sparse products are faster than dense ones
@@ -231,11 +231,12 @@ def make_net(parameters: dict[str, Any], train: Rows, seed: int) -> ContrastiveN
         show_progress=bool(parameters["verbose"]),
     )
     is_image = train.format.layout is not None
+    is_quick = not is_image and isinstance(parameters["encoder"], str)
     max_epochs, learning_rate = parameters["max_epochs"], parameters["learning_rate"]
     if isinstance(max_epochs, str):
-        max_epochs = auto_epochs(len(train), is_image, parameters["early_stopping"])
+        max_epochs = auto_epochs(len(train), is_quick, parameters["early_stopping"])
     if isinstance(learning_rate, str):
-        learning_rate = auto_learning_rate(is_image)
+        learning_rate = AUTO_LEARNING_RATES[is_quick]
     net = ContrastiveNet(
         module,
         augmentation=views,
@@ -257,16 +258,13 @@ def make_net(parameters: dict[str, Any], train: Rows, seed: int) -> ContrastiveN
 
 
 def _keeps_sparse(train: Rows, encoder: nn.Module, views: ViewPair) -> bool:
-    """Return whether batches stay sparse in training; then prepare the encoder."""
-    keeps_sparse = (
+    """Return whether batches of sparse rows stay sparse."""
+    return (
         train.density <= MOST_DENSITY
+        and train.device.type == "cpu"
         and takes_sparse(encoder)
         and all(is_for_sparse(view) for view in views)
     )
-    if keeps_sparse:
-        assert isinstance(encoder, MLPEncoder)
-        encoder.expect_sparse()
-    return keeps_sparse
 
 
 def _make_loss(parameters: dict[str, Any], train: Rows) -> nn.Module:

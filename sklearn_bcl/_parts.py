@@ -62,25 +62,20 @@ LOSSES: dict[str, type[ContrastiveLoss]] = {
     "dcl": DebiasedLoss,
     "hcl": HardNegativeLoss,
 }
-# Of tables, of images.
-AUTO_LEARNING_RATES = (2e-3, 1e-3)
-AUTO_EPOCHS = (100, 200)  # for up to so many rows:
+# Otherwise, of tables with the encoder "mlp".
+AUTO_LEARNING_RATES = (1e-3, 2e-3)
+AUTO_EPOCHS = (200, 100)  # for up to so many rows:
 AUTO_ROWS = 2_400
 LEAST_EPOCHS = 10
 STOPPED_EPOCHS = 200  # at most, where training stops early
 
 
-def auto_learning_rate(is_image: bool) -> float:
-    """Return the step size of ``learning_rate="auto"``."""
-    return AUTO_LEARNING_RATES[is_image]
-
-
-def auto_epochs(n_rows: int, is_image: bool, early_stopping: bool) -> int:
+def auto_epochs(n_rows: int, is_quick: bool, early_stopping: bool) -> int:
     """Return the number of epochs of ``max_epochs="auto"``.
 
     It falls with the root of the number of rows, so the number of steps grows with it.
     """
-    most = AUTO_EPOCHS[is_image]
+    most = AUTO_EPOCHS[is_quick]
     if early_stopping:
         return STOPPED_EPOCHS
     n_epochs = np.ceil(most * np.sqrt(AUTO_ROWS / n_rows))

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,15 @@ class SparseBatch:
     starts : Tensor of shape (n_rows + 1,)
         Place of the first value of each row, and the number of values.
     n_features : int
+    background : Tensor of shape (n_features,), default=None
+        What is added to each row; None stands for zeros.
     """
 
     values: Tensor
     columns: Tensor
     starts: Tensor
     n_features: int
+    background: Tensor | None = None
 
     @classmethod
     def of(cls, X: Any) -> SparseBatch:
@@ -77,9 +81,9 @@ class SparseBatch:
         """Return the number of values, with the zeros."""
         return math.prod(self.shape)
 
-    def with_values(self, values: Tensor) -> SparseBatch:
-        """Return other values in the same places."""
-        return SparseBatch(values, self.columns, self.starts, self.n_features)
+    def to_dense(self) -> Tensor:
+        """Return the rows as a dense tensor ``(n_rows, n_features)``."""
+        return self.select(torch.arange(self.n_features))
 
     def padded(self, n_rows: int) -> SparseBatch:
         """Return the rows and `n_rows` rows of zeros."""
@@ -94,7 +98,7 @@ class SparseBatch:
         is_chosen = place >= 0
         dense = self.values.new_zeros(len(self), len(columns))
         dense[self.rows[is_chosen], place[is_chosen]] = self.values[is_chosen]
-        return dense
+        return dense if self.background is None else dense + self.background[columns]
 
     def product(self, weight: Tensor) -> Tensor:
         """Return the product with ``weight.T``, of shape ``(n_rows, len(weight))``.
@@ -102,7 +106,7 @@ class SparseBatch:
         It is fast where `weight` ``(size, n_features)`` lies column by column in
         memory. A row's result does not depend on the others.
         """
-        return torch.nn.functional.embedding_bag(
+        product = F.embedding_bag(
             self.columns,
             weight.T.contiguous(),
             self.starts,
@@ -110,6 +114,9 @@ class SparseBatch:
             per_sample_weights=self.values,
             include_last_offset=True,
         )
+        if self.background is None or not self.background.any():
+            return product
+        return product + weight @ self.background
 
     def redrawn(self, rate: float, generator: Generator) -> SparseBatch:
         """Return a view in which values of each column come from other rows.

@@ -129,42 +129,33 @@ class MLPEncoder(nn.Module):
         self.statistics = statistics
         self.scale.set_statistics(statistics.center, statistics.scale)
 
-    def forward(self, x: Tensor | SparseBatch) -> Tensor:
+    def forward(self, x: Any) -> Tensor:
         """Map ``(n_rows, n_features)`` to ``(n_rows, n_components)``.
 
         Images are flattened first.
         """
-        if isinstance(x, SparseBatch):
-            embedding = self._of_sparse(x)
-        else:
+        if not isinstance(x, SparseBatch):
             x = x.flatten(1)
-            if self.scale is not None:
-                x = self.scale(x)
-            embedding = self.linear(x)
-            if self.deep is not None:
-                embedding = embedding + self.deep(x)
+        if self.scale is not None:
+            x = self.scale(x)
+        embedding: Tensor = self.linear(x)
+        if self.deep is not None:
+            embedding = embedding + self.deep(x)
         return F.leaky_relu(embedding, NEGATIVE_SLOPE)
 
-    def _of_sparse(self, x: SparseBatch) -> Tensor:
-        assert self.scale is not None
-        z, of_zeros = self.scale.of_sparse(x)
-        embedding: Tensor = self.linear.of_sparse(z, of_zeros)
-        if self.deep is None:
-            return embedding
-        first, *others = self.deep
-        assert isinstance(first, RowwiseLinear)
-        hidden = first.of_sparse(z, of_zeros)
-        for layer in others:
-            hidden = layer(hidden)
-        return embedding + hidden
+    @property
+    def first_layers(self) -> list[nn.Module]:
+        """The layers that read the scaled features."""
+        return [self.linear] if self.deep is None else [self.linear, self.deep[0]]
 
-    def expect_sparse(self) -> None:
-        """Prepare the layers that read rows for sparse ones; values stay the same."""
-        self.linear.lie_by_columns()
-        if self.deep is not None:
-            first = self.deep[0]
-            assert isinstance(first, RowwiseLinear)
-            first.lie_by_columns()
+
+def takes_sparse(encoder: nn.Module) -> bool:
+    """Return whether an encoder reads sparse batches: as `BCLEmbedder` makes it."""
+    return (
+        type(encoder) is MLPEncoder
+        and type(encoder.scale) is RobustScale
+        and all(type(layer) is RowwiseLinear for layer in encoder.first_layers)
+    )
 
 
 class TableInput(nn.Module):

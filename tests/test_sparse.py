@@ -6,7 +6,10 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from sklearn_bcl import BCLEmbedder, _parameters
+from sklearn_bcl import BCLEmbedder
+from sklearn_bcl._bins import _quantile_edges
+from sklearn_bcl._data.format import RowFormat
+from sklearn_bcl._data.rows import Rows
 from sklearn_bcl._data.scaling import FeatureScales, _measure, _measure_sparse
 from sklearn_bcl._sparse import SparseBatch
 from sklearn_bcl.augmentations import FeatureCorruption, GaussianNoise
@@ -39,10 +42,6 @@ def small(**parameters):
     return BCLEmbedder(**{**defaults, **parameters})
 
 
-def dense(batch):
-    return batch.select(torch.arange(batch.n_features))
-
-
 @pytest.fixture
 def batches(monkeypatch):
     """The kinds of batches that views are drawn of, in the order of the steps."""
@@ -63,12 +62,12 @@ def test_a_batch_is_its_rows():
     expected = torch.from_numpy(X.toarray())
     assert batch.shape == X.shape
     assert batch.numel() == expected.numel()
-    assert_array_equal(dense(batch), expected)
+    assert_array_equal(batch.to_dense(), expected)
     columns = torch.tensor([7, 1, 3])
     assert_array_equal(batch.select(columns), expected[:, columns])
     both = SparseBatch.joined([batch, batch.padded(2)])
     zeros = torch.zeros(2, X.shape[1])
-    assert_array_equal(dense(both), torch.cat([expected, expected, zeros]))
+    assert_array_equal(both.to_dense(), torch.cat([expected, expected, zeros]))
 
 
 def test_a_product_is_that_of_the_dense_rows():
@@ -95,7 +94,7 @@ def test_views_have_the_distribution_of_dense_ones(rate):
     batch = SparseBatch.of(sparse.csr_array(x.numpy()))
     views, others = (
         view.view(4, n_draws, 3)
-        for view in (dense(draw(batch, generator)), draw(x, generator))
+        for view in (draw(batch, generator).to_dense(), draw(x, generator))
     )
     for value in range(6):
         shares = [(view == value).double().mean(dim=1) for view in (views, others)]
@@ -109,19 +108,19 @@ def test_views_have_the_distribution_of_dense_ones(rate):
 
 def test_views_keep_rows_in_order_and_the_batch_as_it_is():
     batch = SparseBatch.of(table())
-    before = dense(batch).clone()
+    before = batch.to_dense().clone()
     view = batch.redrawn(0.5, torch.Generator().manual_seed(0))
-    assert_array_equal(dense(batch), before)
+    assert_array_equal(batch.to_dense(), before)
     assert ((view.rows * 60 + view.columns).diff() > 0).all()
     again = batch.redrawn(0.5, torch.Generator().manual_seed(0))
-    assert_array_equal(dense(view), dense(again))
-    assert not torch.equal(dense(view), before)
+    assert_array_equal(view.to_dense(), again.to_dense())
+    assert not torch.equal(view.to_dense(), before)
 
 
 def test_views_of_nothing_are_nothing():
     batch = SparseBatch.of(sparse.csr_array((4, 3), dtype=np.float32))
     view = batch.redrawn(0.5, torch.Generator().manual_seed(0))
-    assert_array_equal(dense(view), np.zeros((4, 3)))
+    assert_array_equal(view.to_dense(), np.zeros((4, 3)))
 
 
 @pytest.mark.parametrize("n_rows", [2, 3, 4, 5, 8, 121])
@@ -156,7 +155,8 @@ def test_an_encoder_reads_sparse_rows_as_dense_ones(hidden_layer_sizes):
         output.square().sum().backward()
         outputs.append(output.detach())
         gradients.append([p.grad.clone() for p in encoder.parameters()])
-        encoder.expect_sparse()  # changes no value
+        for layer in encoder.first_layers:  # changes no value
+            layer.store(by_columns=True)
     assert_allclose(*outputs, rtol=1e-4, atol=1e-4)
     for one, other in zip(*gradients, strict=True):
         assert_allclose(one, other, rtol=1e-3, atol=1e-3)
@@ -254,11 +254,142 @@ def test_an_embedding_does_not_depend_on_the_company():
 
 def test_of_wide_tables_some_columns_are_predicted(monkeypatch):
     monkeypatch.setattr("sklearn_bcl._bins.MOST_KNOWN", 20)
-    X = table()
+    X = table(density=0.5)
+    X = X + sparse.csr_array(np.where(X.toarray() > 0, np.arange(60), 0.0))
     for rows in (X, X.toarray()):
-        embedder = small().fit(rows)
-        known = embedder._net.module_.bins.columns
-        assert len(known) == 20
-        assert (known.diff() > 0).all()
-    assert _parameters.MOST_DENSITY >= X.nnz / np.prod(X.shape)
-    assert isinstance(FeatureScales.of(embedder._rows(X), np.random).scale, np.ndarray)
+        # A warm start goes on with the head, whose bins are those of its columns.
+        embedder = small(warm_start=True).fit(rows).fit(rows)
+        head = embedder._net.module_.bins
+        assert len(head.columns) == 20
+        assert (head.columns.diff() > 0).all()
+        expected = _quantile_edges(X.toarray()[:, head.columns].astype(np.float32))
+        assert_array_equal(head.edges, expected)
+
+
+def test_values_that_are_missing_later(batches):
+    X = table()
+    late = X.copy()
+    late.data[::7] = np.nan
+    embedder = small().fit(X)
+    with pytest.warns(UserWarning, match="count as the median"):
+        embedding = embedder.transform(late)
+        expected = embedder.transform(late.toarray())
+    assert_allclose(embedding, expected, rtol=1e-4, atol=1e-5)
+    with pytest.warns(UserWarning, match="count as the median"):
+        assert np.isfinite(embedder.score(late))
+        assert np.isfinite(embedder.true_negative_proba(X[:4], late)).all()
+        embedder.partial_fit(late)
+    assert batches[-1] is SparseBatch
+    assert np.isfinite(embedder.transform(X)).all()
+
+
+def test_missing_values_are_measured_as_those_of_dense_ones():
+    X = table(200)
+    X.data[::5] = np.nan
+    sparse_one, dense_one = (
+        FeatureScales.of(small_rows, np.random.RandomState(0))
+        for small_rows in (rows_of(X), rows_of(X.toarray()))
+    )
+    assert_allclose(sparse_one.center, dense_one.center, rtol=1e-6)
+    assert_allclose(sparse_one.scale, dense_one.scale, rtol=1e-6)
+
+
+def rows_of(X):
+    row_format, X = RowFormat.of(X)
+    return Rows(X, row_format, torch.device("cpu"))
+
+
+def test_the_score_is_that_of_dense_rows():
+    X = table()
+    embedder = small().fit(X)
+    assert embedder.score(X) == pytest.approx(embedder.score(X.toarray()), rel=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", torch.optim.LBFGS])
+def test_weights_and_moments_are_stored_as_usual(optimizer):
+    X = table()
+    decay = {} if isinstance(optimizer, str) else {"weight_decay": 0}
+    embedder = small(optimizer=optimizer, learning_rate=0.01, **decay)
+    for rows in (X, X.toarray(), X):
+        embedder.partial_fit(rows)
+        for weight in embedder.encoder_.parameters():
+            assert weight.is_contiguous()
+            for moment in embedder._net.optimizer_.state[weight].values():
+                assert not isinstance(moment, torch.Tensor) or moment.is_contiguous()
+    assert np.isfinite(embedder.transform(X)).all()
+
+
+def test_moments_follow_the_weights():
+    """Weights stored in another way are trained to the same values."""
+    X = table()
+    results = []
+    for optimizer in ("adam", type("Adam", (torch.optim.Adam,), {})):
+        embedder = small(optimizer=optimizer, max_epochs=3)
+        embedder.fit(X).partial_fit(X)
+        results.append(embedder.transform(X))
+    assert_allclose(*results, rtol=1e-3, atol=1e-4)
+
+
+class Changed(MLPEncoder):
+    pass
+
+
+def with_other_layer():
+    encoder = MLPEncoder(60, 8, (16,))
+    encoder.linear = torch.nn.Linear(60, 8)
+    return encoder
+
+
+def with_dropout():
+    encoder = MLPEncoder(60, 8, (16,))
+    encoder.deep.insert(0, torch.nn.Dropout(0.1))
+    return encoder
+
+
+@pytest.mark.parametrize(
+    "encoder", [lambda: Changed(60, 8, (16,)), with_other_layer, with_dropout]
+)
+def test_encoders_that_differ_get_dense_rows(batches, encoder):
+    X = table()
+    embedder = small(encoder=encoder, **STANDARD).fit(X)
+    assert SparseBatch not in batches
+    assert_array_equal(embedder.transform(X), embedder.transform(X.toarray()))
+
+
+def test_hooks_and_normalized_weights_of_an_own_encoder(batches):
+    encoder = MLPEncoder(60, 8, (16,))
+    torch.nn.utils.spectral_norm(encoder.linear)
+    before = encoder.linear.weight_orig.detach().clone()
+    embedder = small(encoder=encoder, **STANDARD).fit(table())
+    assert SparseBatch in batches
+    assert not torch.equal(embedder.encoder_.linear.weight_orig, before)
+
+
+def test_a_layer_exchanged_after_the_fit():
+    X = table()
+    embedder = small().fit(X)
+    embedder.encoder_.linear = torch.nn.Linear(60, 16)
+    assert_array_equal(embedder.transform(X), embedder.transform(X.toarray()))
+
+
+def test_rows_without_values():
+    X = sparse.csr_array((20, 60), dtype=np.float32)
+    embedding = small().fit_transform(X)
+    assert_array_equal(embedding, np.tile(embedding[:1], (20, 1)))
+
+
+def test_indices_of_64_bits_and_memory_that_is_read_only():
+    X = table()
+    expected = small().fit_transform(X)
+    X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+    for part in (X.data, X.indices, X.indptr):
+        part.flags.writeable = False
+    assert_array_equal(small().fit_transform(X), expected)
+
+
+def test_sparse_and_dense_rows_in_a_pair():
+    X = table()
+    embedder = small().fit(X)
+    expected = embedder.similarity(X, X[:7])
+    for one, other in ((X.toarray(), X[:7]), (X, X[:7].toarray())):
+        assert_allclose(embedder.similarity(one, other), expected, atol=1e-5)

@@ -19,13 +19,13 @@ from sklearn_bcl._parts import auto_epochs
 
 def test_epochs_follow_the_number_of_rows(X):
     n_rows = [2, 2_400, 2_401, 9_600, 60_000, 10**7]
-    for is_image, expected in (
-        (False, [100, 100, 100, 50, 20, 10]),
-        (True, [200, 200, 200, 100, 40, 10]),
+    for is_quick, expected in (
+        (True, [100, 100, 100, 50, 20, 10]),
+        (False, [200, 200, 200, 100, 40, 10]),
     ):
-        assert [auto_epochs(n, is_image, False) for n in n_rows] == expected
+        assert [auto_epochs(n, is_quick, False) for n in n_rows] == expected
         # As many as it takes to stop early.
-        assert auto_epochs(10**7, is_image, early_stopping=True) == 200
+        assert auto_epochs(10**7, is_quick, early_stopping=True) == 200
     assert BCLEmbedder().max_epochs == "auto"
     assert small(max_epochs="auto").fit(X[:10]).n_iter_ == 100
     assert small(max_epochs="auto").partial_fit(X).n_iter_ == 1

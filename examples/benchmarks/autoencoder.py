@@ -22,7 +22,7 @@ class Autoencoder(TransformerMixin, BaseEstimator):
     def __init__(
         self,
         n_components: int = 256,
-        hidden_layer_sizes: tuple[int, ...] = (512, 512),
+        hidden_layer_sizes: tuple[int, ...] = (256, 256),
         random_state: int = 0,
     ) -> None:
         self.n_components = n_components
@@ -37,11 +37,11 @@ class Autoencoder(TransformerMixin, BaseEstimator):
             random_state = np.random.RandomState(self.random_state)
             encoder.fit_statistics(X, random_state)
             # The law of BCLEmbedder(max_epochs="auto").
-            max_epochs = int(np.ceil(200 * np.sqrt(2400 / len(X))).clip(10, 200))
+            max_epochs = int(np.ceil(100 * np.sqrt(2400 / len(X))).clip(10, 100))
             NeuralNetRegressor(
                 nn.Sequential(encoder, self.decoder(X.shape[1])),
                 optimizer=torch.optim.Adam,
-                lr=1e-3,
+                lr=2e-3,
                 batch_size=256,
                 max_epochs=max_epochs,
                 iterator_train__shuffle=True,

@@ -344,11 +344,11 @@ def scale(repeats: int) -> Iterator[Line]:
 
 
 def sparse_fits(repeats: int) -> Iterator[Line]:
-    (X,) = sparse_rows(2_000)
-    dense = X.toarray()
-    one, other = partial(fit, X, max_epochs=1), partial(fit, dense, max_epochs=1)
-    of_times = ratio(other, one, max(1, repeats // 3))
-    yield line("sparse", "2,000 × 20,000 at 0.5 %, dense", "sparse", of_times)
+    (X,) = sparse_rows(5_000)
+    one = partial(fit, X, max_epochs=1, augmentation=DenseCorruption())
+    of_times = ratio(one, partial(fit, X, max_epochs=1), max(1, repeats // 3))
+    name = "5,000 × 20,000 at 0.5 %, batches made dense"
+    yield line("sparse", name, "kept sparse", of_times)
     (X,) = sparse_rows(20_000)
     start = time.perf_counter()
     fit(X, max_epochs=1)
@@ -357,6 +357,10 @@ def sparse_fits(repeats: int) -> Iterator[Line]:
     n_bytes = memory_of(partial(fit, max_epochs=1), sparse_rows, 100_000)
     name = "epoch of 100,000 × 20,000 at 0.5 %"
     yield "memory", name, "above the data", megabytes(n_bytes)
+
+
+class DenseCorruption(FeatureCorruption):
+    """A class of its own, for which batches are made dense."""
 
 
 def sparse_rows(n_rows: int) -> tuple[Any]:

@@ -156,9 +156,8 @@ class RowFormat:
         Categories are codes, and missing values NaN. Sparse rows become a CSR matrix.
         Rows of another shape, or with other names, are an error.
         """
-        is_plain = self.columns is not None and self.columns.is_plain
-        if is_plain and self.feature_names is None and self._is_valid(X, min_rows):
-            return X  # what all checks would return
+        if (array := self._plain_rows(X, min_rows)) is not None:
+            return array
         if len(self.row_shape) == 1:
             self._check_names(X)
         columns = self.columns
@@ -170,16 +169,24 @@ class RowFormat:
         self._check_shape(X.shape[1:])
         return X if columns is None else self._check_gaps(X, columns)
 
-    def _is_valid(self, X: Any, min_rows: int) -> bool:
-        """Return whether `X` is an array of complete rows that needs no conversion."""
-        return (
-            type(X) is np.ndarray
-            and X.dtype == np.float32
-            and X.shape[1:] == self.row_shape
-            and len(X) >= min_rows
-            and X.flags.c_contiguous
-            and bool(np.isfinite(X).all())
-        )
+    def _plain_rows(self, X: Any, min_rows: int) -> Any:
+        """Return an array of complete rows as :meth:`read` does; None for all else.
+
+        For one row, the checks take longer than the encoder.
+        """
+        if (
+            self.columns is None
+            or not self.columns.is_plain
+            or self.feature_names is not None
+            or type(X) is not np.ndarray
+            or X.dtype not in (np.float32, np.float64)
+            or X.shape[1:] != self.row_shape
+            or len(X) < min_rows
+        ):
+            return None
+        with np.errstate(over="ignore"):
+            array = X.astype(np.float32, order="C", copy=False)
+        return array if np.isfinite(array).all() else None
 
     def _check_names(self, X: Any) -> None:
         names, given = self.feature_names, names_of(X) if is_frame(X) else None

@@ -146,7 +146,10 @@ class Rows(Dataset[Tensor]):
 
 
 def _canonical(X: Any) -> Any:
-    """Return a CSR matrix with the columns of each row in order and none twice."""
+    """Return a CSR matrix with the columns of each row in order and none twice.
+
+    One that is otherwise is copied: it is the user's.
+    """
     if X.has_canonical_format:
         return X
     X = X.copy()

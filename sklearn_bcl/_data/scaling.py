@@ -68,7 +68,10 @@ class FeatureScales:
         else:
             center, scale, varies = _measure(values)
         for j in np.flatnonzero(np.isnan(center)):
-            present = values[~np.isnan(values[:, j]), j]
+            present = values[:, [j]]
+            if sparse.issparse(present):
+                present = present.toarray()
+            present = present[~np.isnan(present)]
             if not len(present):  # in these rows
                 present = np.zeros(1, dtype=values.dtype)
             center[j], scale[j], varies[j] = _measure(present)
@@ -125,6 +128,7 @@ def _measure_sparse(X: Any) -> tuple[NDArray[Any], ...]:
 
     is_rare = by_column(X.data < 0) <= np.floor((n_rows - 1) * 0.25)
     is_rare &= by_column(X.data > 0) <= np.floor((n_rows - 1) * 0.25)
+    is_rare &= by_column(np.isnan(X.data)) == 0
     data = X.data.astype(np.float64)
     mean = by_column(data) / n_rows
     squares = by_column((data - mean[X.indices]) ** 2)
