@@ -230,22 +230,14 @@ def make_net(parameters: dict[str, Any], train: Rows, seed: int) -> ContrastiveN
         tol=parameters["tol"],
         show_progress=bool(parameters["verbose"]),
     )
-    is_image = train.format.layout is not None
-    is_quick = not is_image and isinstance(parameters["encoder"], str)
-    max_epochs, learning_rate = parameters["max_epochs"], parameters["learning_rate"]
-    if isinstance(max_epochs, str):
-        max_epochs = auto_epochs(len(train), is_quick, parameters["early_stopping"])
-    if isinstance(learning_rate, str):
-        learning_rate = AUTO_LEARNING_RATES[is_quick]
     net = ContrastiveNet(
         module,
         augmentation=views,
         bin_weight=float(parameters["bin_weight"]),
         keep_sparse=_keeps_sparse(train, encoder, views),
         criterion=loss,
-        lr=learning_rate,
         batch_size=parameters["batch_size"],
-        max_epochs=max_epochs,
+        **_schedule(parameters, train),
         callbacks=callbacks,
         train_split=None,
         device=str(train.device),
@@ -255,6 +247,18 @@ def make_net(parameters: dict[str, Any], train: Rows, seed: int) -> ContrastiveN
         ),
     )
     return net.initialize()
+
+
+def _schedule(parameters: dict[str, Any], train: Rows) -> dict[str, Any]:
+    """Return the step size and the number of epochs."""
+    max_epochs, learning_rate = parameters["max_epochs"], parameters["learning_rate"]
+    is_image = train.format.layout is not None
+    is_quick = not is_image and isinstance(parameters["encoder"], str)
+    if isinstance(max_epochs, str):
+        max_epochs = auto_epochs(len(train), is_quick, parameters["early_stopping"])
+    if isinstance(learning_rate, str):
+        learning_rate = AUTO_LEARNING_RATES[is_quick]
+    return {"lr": learning_rate, "max_epochs": max_epochs}
 
 
 def _keeps_sparse(train: Rows, encoder: nn.Module, views: ViewPair) -> bool:

@@ -308,7 +308,7 @@ def test_optimizers(X, optimizer):
     embedder = small(optimizer=optimizer, weight_decay=0.01).fit(X)
     (group,) = embedder._net.optimizer_.param_groups
     assert group["weight_decay"] == 0.01
-    assert group["lr"] == 1e-3
+    assert group["lr"] == 2e-3
     assert group.get("momentum", 0) == (0.9 if optimizer == "sgd" else 0)
 
 
@@ -359,7 +359,23 @@ def test_learning_rate_scheduler(X):
     embedder = small(callbacks=[("schedule", scheduler)], warm_start=True)
     for _ in range(2):  # it starts anew with a warm start
         (group,) = embedder.fit(X)._net.optimizer_.param_groups
-        assert_allclose(group["lr"], 1e-6)
+        assert_allclose(group["lr"], 2e-6)
+
+
+def test_learning_rate_of_tables_images_and_own_encoders(X):
+    images = np.random.default_rng(0).random((8, 6, 6), dtype=np.float32)
+    for parameters, rows, expected in (
+        ({}, X, 0.002),
+        ({"encoder": "mlp"}, X, 0.002),
+        ({"encoder": nn.Linear(5, 4), "n_components": "auto"}, X, 0.001),
+        ({"augmentation": noise, "encoder": "mlp"}, images, 0.001),
+        ({"learning_rate": 0.1}, X, 0.1),
+    ):
+        if isinstance(parameters.get("encoder"), nn.Module):
+            embedder = BCLEmbedder(max_epochs=1, **parameters)
+        else:
+            embedder = small(**parameters)
+        assert embedder.fit(rows)._net.lr == expected
 
 
 def test_skorch_callbacks(X, tmp_path, capsys):
