@@ -7,12 +7,15 @@ index of its column, which decides between ties.
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 BELOW_ALL = -1.0005  # less than any cosine, and its key less than any other
+HIGH = int(sys.byteorder == "little")  # which half of 64 bits counts more
 MOST_SHORT_KEYS = 2**11  # columns whose indices leave 20 bits of a key for the cosine
 
 
@@ -56,7 +59,7 @@ def ascending(cosines: Tensor, buffer: Tensor, keys: Tensor, order: Tensor) -> T
     """
     n_columns = cosines.shape[1]
     if n_columns > MOST_SHORT_KEYS:
-        return exact_keys(cosines)[1]
+        return exact_order(cosines)[0]
     n_bits = (n_columns - 1).bit_length()
     # A little less than a power of two, so that cosines above 1 by rounding fit.
     room = (1 - 2**-10) * 2.0 ** (31 - n_bits)
@@ -68,23 +71,26 @@ def ascending(cosines: Tensor, buffer: Tensor, keys: Tensor, order: Tensor) -> T
     return order.copy_(keys)
 
 
-def exact_keys(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Sort each row of float32 values.
+def exact_order(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Sort each row of float32 values on a CPU.
 
     Returns
     -------
-    ordered : Tensor of int64, shape (n_rows, n_columns)
-        Numbers in the order of the values, equal for equal values.
     order : Tensor of int64, shape (n_rows, n_columns)
-        Their columns, ascending for equal values.
+        Columns in the order of their values, ascending for equal values.
+    is_tied : Tensor of bool, shape (n_rows, n_columns - 1)
+        Whether the value at a place in this order is that of the next place.
     """
     bits = (values + 0.0).view(torch.int32)  # -0.0 becomes 0.0
     bits ^= (bits >> 31) & (2**31 - 1)  # negative floats are in descending order
-    keys = bits.long()
-    keys <<= 32
-    keys |= torch.arange(values.shape[1])
+    keys = torch.empty(values.shape, dtype=torch.int64)
+    halves = keys.view(torch.int32).unflatten(1, (-1, 2))
+    halves[:, :, HIGH] = bits
+    halves[:, :, 1 - HIGH] = torch.arange(values.shape[1], dtype=torch.int32)
     keys.numpy().sort(axis=1)
-    return keys >> 32, keys & (2**32 - 1)
+    is_tied = halves[:, 1:, HIGH] == halves[:, :-1, HIGH]
+    keys &= 2**32 - 1
+    return keys, is_tied
 
 
 def by_rank(values: Tensor, table: Tensor) -> Tensor:
@@ -103,14 +109,17 @@ def by_rank(values: Tensor, table: Tensor) -> Tensor:
     found : Tensor of the dtype of the table, shape (n_rows, n_columns)
     """
     if values.device.type == "cpu":
-        ordered, order = exact_keys(values)
+        order, is_tied = exact_order(values)
     else:
         ordered, order = values.sort(dim=1)
-    found = table.expand(values.shape)
-    is_tied = ordered[:, 1:] == ordered[:, :-1]
-    if is_tied.any():
-        n_columns = values.shape[1]
-        places = torch.arange(n_columns, device=values.device).repeat(len(values), 1)
-        places[:, :-1][is_tied] = n_columns
-        found = table[places.flip(1).cummin(dim=1).values.flip(1)]
-    return torch.empty_like(values, dtype=table.dtype).scatter_(1, order, found)
+        is_tied = ordered[:, 1:] == ordered[:, :-1]
+    found = torch.empty_like(values, dtype=table.dtype)
+    found.scatter_(1, order, table.expand(values.shape))
+    rows, places = is_tied.nonzero(as_tuple=True)
+    if len(rows):
+        # Ties of more than two are runs of places, of which the last one's next counts.
+        run = rows * values.shape[1] + places
+        is_last = F.pad(run.diff() != 1, (0, 1), value=True)
+        which = F.pad(is_last[:-1].cumsum(0), (1, 0))
+        found[rows, order[rows, places]] = table[places[is_last][which] + 1]
+    return found

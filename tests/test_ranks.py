@@ -10,7 +10,7 @@ from sklearn_bcl._ranks import (
     Workspace,
     ascending,
     by_rank,
-    exact_keys,
+    exact_order,
 )
 
 
@@ -40,16 +40,16 @@ def test_ascending(n_columns):
 
 
 @pytest.mark.parametrize("scale", [1e-40, 1.0, 1e30])
-def test_exact_keys(scale):
+def test_exact_order(scale):
     values = scale * cosines(100)
     values[:, [7, 8]] = torch.tensor([-torch.inf, torch.inf])
     expected = values.sort(dim=1, stable=True)
-    ordered, order = exact_keys(values)
+    order, is_tied = exact_order(values)
     assert torch.equal(order, expected.indices)
-    assert torch.equal(ordered.diff(dim=1) == 0, expected.values.diff(dim=1) == 0)
+    assert torch.equal(is_tied, expected.values.diff(dim=1) == 0)
 
 
-@pytest.mark.parametrize("decimals", [1, 9])
+@pytest.mark.parametrize("decimals", [0, 1, 2, 9])
 def test_by_rank(decimals, device):
     values = cosines(100).numpy().round(decimals)
     table = np.random.default_rng(0).random(100)
