@@ -295,6 +295,20 @@ def images(repeats: int) -> Iterator[Line]:
     of_times = ratio(lambda: own(x, generator), lambda: crop(x), repeats)
     yield line("images", "crop and flip", "kornia's", of_times)
 
+    class KorniaCrops(ImageAugmentation):
+        def _crop_and_flip(self, x: Tensor, generator: torch.Generator) -> Tensor:
+            return K.RandomResizedCrop(x.shape[2:], (0.4, 1.0))(
+                K.RandomHorizontalFlip()(x)
+            )
+
+    X = np.random.default_rng(0).random((768, 28, 28), dtype=np.float32)
+    one, other = (
+        partial(fit, X, max_epochs=1, augmentation=augmentation())
+        for augmentation in (ImageAugmentation, KorniaCrops)
+    )
+    name = "steps on 256 images, 28 × 28"
+    yield line("images", name, "with kornia's crops", ratio(one, other, repeats))
+
 
 def pairs(repeats: int) -> Iterator[Line]:
     X, _ = table(5000, 64)
