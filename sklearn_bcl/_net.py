@@ -212,15 +212,18 @@ class ContrastiveNet(NeuralNet):
             return
         if not training:  # the same views in every epoch, so that losses compare
             self._run.validation_views.manual_seed(self._run.seed)
-        losses, sizes = [], []
+        # In one tensor: many small ones would keep freed memory from being used again.
+        dtype = torch.float32 if self.device == "mps" else torch.float64
+        losses = torch.empty(len(iterator), dtype=dtype, device=self.device)
+        sizes: list[int] = []
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
-            losses.append(step["loss"].detach())
+            losses[len(sizes)] = step["loss"].detach()
             sizes.append(len(batch[0]))
             self.history.record_batch(f"{prefix}_batch_size", sizes[-1])
             self.notify("on_batch_end", batch=batch, training=training, **step)
-        loss = float(np.average(torch.stack(losses).tolist(), weights=sizes))
+        loss = float(np.average(losses.tolist(), weights=sizes))
         self.history.record(f"{prefix}_batch_count", len(sizes))
         losses_before = [epoch[f"{prefix}_loss"] for epoch in self.history[:-1]]
         self.history.record(

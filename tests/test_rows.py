@@ -188,3 +188,9 @@ def test_batches_without_a_generator_are_in_order(X, y):
 )
 def test_tail_of_one_row_is_dropped(X, batch_size, sizes):
     assert [len(rows) for rows, _ in RowBatches(make(X), batch_size)] == sizes
+
+
+@pytest.mark.parametrize(("batch_size", "n_batches"), [(2, 5), (3, 3), (4, 3), (20, 1)])
+def test_length_is_the_number_of_batches(X, batch_size, n_batches):
+    batches = RowBatches(make(X), batch_size)
+    assert len(batches) == len(list(batches)) == n_batches

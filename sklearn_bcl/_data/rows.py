@@ -189,6 +189,10 @@ class RowBatches:
         self.batch_size = batch_size
         self.generator = generator
 
+    def __len__(self) -> int:
+        n_whole, tail = divmod(len(self.rows), self.batch_size)
+        return n_whole + (tail >= MIN_BATCH_ROWS)
+
     def __iter__(self) -> Iterator[Batch]:
         order = torch.arange(len(self.rows))
         if self.generator is not None:
