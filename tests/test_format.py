@@ -288,3 +288,30 @@ def test_named_pixels(gray):
     assert row_format.feature_names[:2] == ("pixel0", "pixel1")
     with pytest.raises(ValueError, match="must be in the same order"):
         row_format.read(frame[frame.columns[::-1]])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_without_gaps_take_a_short_way(dtype, monkeypatch):
+    X = np.random.default_rng(0).normal(size=(6, 3))
+    row_format, _ = RowFormat.of(X)
+    expected = X.astype(np.float32)
+    monkeypatch.setattr("sklearn_bcl._data.format._as_array", None)  # not called
+    for rows in (X.astype(dtype), np.asfortranarray(X.astype(dtype))):
+        read = row_format.read(rows)
+        assert read.dtype == np.float32
+        assert read.flags.c_contiguous
+        assert_array_equal(read, expected)
+
+
+def test_the_short_way_lets_no_fault_pass():
+    X = np.random.default_rng(0).normal(size=(6, 3))
+    row_format, _ = RowFormat.of(X)
+    for value in (np.inf, 1e300):
+        with pytest.raises(ValueError, match="infinity"):
+            row_format.read(np.where(X == X[2, 1], value, X))
+    with pytest.raises(ValueError, match="missing"):
+        row_format.read(np.where(X == X[2, 1], np.nan, X))
+    with pytest.raises(ValueError, match="expecting 3 features"):
+        row_format.read(X[:, :2])
+    with pytest.raises(ValueError, match="minimum of 2"):
+        row_format.read(X[:1], min_rows=2)
