@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from helpers import small
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from sklearn_bcl import BCLEmbedder
 from sklearn_bcl._bins import _quantile_edges
 from sklearn_bcl._data.format import RowFormat
 from sklearn_bcl._data.rows import Rows
@@ -14,8 +14,6 @@ from sklearn_bcl._data.scaling import FeatureScales, _measure, _measure_sparse
 from sklearn_bcl._sparse import SparseBatch
 from sklearn_bcl.augmentations import FeatureCorruption, GaussianNoise
 from sklearn_bcl.encoders import MLPEncoder
-
-STANDARD = {"n_components": "auto", "hidden_layer_sizes": (256, 256)}
 
 
 def table(n_rows=120, n_columns=60, density=0.05):
@@ -29,17 +27,6 @@ def table(n_rows=120, n_columns=60, density=0.05):
     X[:, 3] = 0.0
     X[5] = 0.0
     return sparse.csr_array(X)
-
-
-def small(**parameters):
-    defaults = {
-        "n_components": 16,
-        "hidden_layer_sizes": (24,),
-        "batch_size": 32,
-        "max_epochs": 2,
-        "random_state": 0,
-    }
-    return BCLEmbedder(**{**defaults, **parameters})
 
 
 @pytest.fixture
@@ -190,7 +177,7 @@ def test_training_learns_as_from_dense_rows():
     [
         {"augmentation": GaussianNoise(0.1)},
         {"augmentation": ("corruption", "noise")},
-        {"encoder": torch.nn.Linear(60, 4), **STANDARD},
+        {"encoder": torch.nn.Linear(60, 4)},
     ],
 )
 def test_parts_that_need_dense_rows_get_them(batches, parameters):
@@ -351,7 +338,7 @@ def with_dropout():
 )
 def test_encoders_that_differ_get_dense_rows(batches, encoder):
     X = table()
-    embedder = small(encoder=encoder, **STANDARD).fit(X)
+    embedder = small(encoder=encoder).fit(X)
     assert SparseBatch not in batches
     assert_array_equal(embedder.transform(X), embedder.transform(X.toarray()))
 
@@ -360,7 +347,7 @@ def test_hooks_and_normalized_weights_of_an_own_encoder(batches):
     encoder = MLPEncoder(60, 8, (16,))
     torch.nn.utils.spectral_norm(encoder.linear)
     before = encoder.linear.weight_orig.detach().clone()
-    embedder = small(encoder=encoder, **STANDARD).fit(table())
+    embedder = small(encoder=encoder).fit(table())
     assert SparseBatch in batches
     assert not torch.equal(embedder.encoder_.linear.weight_orig, before)
 
@@ -368,7 +355,7 @@ def test_hooks_and_normalized_weights_of_an_own_encoder(batches):
 def test_a_layer_exchanged_after_the_fit():
     X = table()
     embedder = small().fit(X)
-    embedder.encoder_.linear = torch.nn.Linear(60, 16)
+    embedder.encoder_.linear = torch.nn.Linear(60, 8)
     assert_array_equal(embedder.transform(X), embedder.transform(X.toarray()))
 
 
