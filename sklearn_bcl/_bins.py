@@ -102,7 +102,12 @@ class BinPredictor(nn.Module):
         """
         chosen: Tensor | slice = slice(None)
         if (n_columns := len(self.columns)) > MOST_COLUMNS:
-            order = torch.rand(n_columns, generator=generator, device=x.device)
+            order = torch.rand(
+                n_columns,
+                generator=generator,
+                device=x.device,
+                dtype=torch.float32,
+            )
             chosen = order.argsort()[:MOST_COLUMNS]
         weight, bias = self.weight[chosen], self.bias[chosen]
         logits = embeddings @ weight.flatten(0, 1).T + bias.flatten()

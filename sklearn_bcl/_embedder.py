@@ -22,10 +22,12 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
 from torch import Tensor, nn
 
-from sklearn_bcl._data.format import RowFormat
-from sklearn_bcl._data.rows import MIN_BATCH_ROWS, Rows
+from sklearn_bcl._ambient import standard_torch
+from sklearn_bcl._data.rows import MIN_BATCH_ROWS
 from sklearn_bcl._device import resolve_device
-from sklearn_bcl._net import Augmentation, ContrastiveNet
+from sklearn_bcl._interrupts import Interrupts
+from sklearn_bcl._model import Model
+from sklearn_bcl._net import Augmentation
 from sklearn_bcl._parameters import (
     hold_out,
     make_net,
@@ -39,7 +41,6 @@ from sklearn_bcl.losses import ContrastiveLoss
 
 __all__ = ["BCLEmbedder"]
 
-SCORE_TEMPERATURE = 0.5
 _AUTO = StrOptions({"auto"})
 OPTIONAL_ATTRIBUTES = (  # a fit may lack them
     "feature_names_in_",
@@ -293,9 +294,7 @@ class BCLEmbedder(
     history_: History
     loss_curve_: list[float]
     n_components_: int
-    _format: RowFormat
-    _net: ContrastiveNet
-    _random_state: np.random.RandomState
+    _model: Model
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left"), _AUTO],
@@ -471,8 +470,7 @@ class BCLEmbedder(
         ValueError
             If `X` is invalid, or its rows are not like those of the fit.
         """
-        rows = self._rows(X)
-        return self._net.embed(rows)
+        return self._fitted_model().embed(X)
 
     def score(self, X: Table, y: object = None) -> float:
         """Return minus the mean NT-Xent loss of rows, at temperature 0.5.
@@ -507,13 +505,11 @@ class BCLEmbedder(
         ValueError
             If `X` is invalid, has a single row, or rows not like those of the fit.
         """
-        rows = self._rows(X, min_rows=MIN_BATCH_ROWS)
-        return -self._net.ntxent(rows, temperature=SCORE_TEMPERATURE)
+        return self._fitted_model().score(X)
 
     @property
     def encoder_(self) -> nn.Module:
-        check_is_fitted(self)
-        encoder: nn.Module = self._net.module_.encoder
+        encoder: nn.Module = self._fitted_model().net.module_.encoder
         return encoder
 
     @property
@@ -521,48 +517,57 @@ class BCLEmbedder(
         return self.n_components_
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "_net")
+        return hasattr(self, "_model")
+
+    def _fitted_model(self) -> Model:
+        """Return what the last fit has made, to be asked for once in a call.
+
+        Another thread may fit meanwhile, and set another one.
+        """
+        if not self.__sklearn_is_fitted__():
+            check_is_fitted(self)  # which takes as long as a layer of the encoder
+        return self._model
 
     def _fit(self, X: Table, y: ArrayLike | None, *, incremental: bool) -> BCLEmbedder:
         # Below, nobody reads a parameter from the estimator.
         parameters = {name: getattr(self, name) for name in DEFAULTS}
         parameters["max_epochs"] = 1 if incremental else self.max_epochs
-        before = getattr(self, "_net", None) if incremental or self.warm_start else None
+        before = None
+        if incremental or self.warm_start:
+            before = getattr(self, "_model", None)
         row_format, random_state = None, check_random_state(self.random_state)
         if before is not None:
-            row_format, random_state = self._format, self._random_state
-        with unchanged_on_error(self, random_state):
+            row_format, random_state = before.format, before.random_state
+        with (
+            Interrupts() as interrupts,  # raises one that came after all is published
+            unchanged_on_error(self, random_state),
+            standard_torch(grad=True),
+        ):
             owner = type(self).__name__
             rows = read_rows(X, y, parameters, DEFAULTS, row_format, incremental, owner)
             train, held_out = hold_out(rows, parameters, random_state)
             seed = random_state.randint(np.iinfo(np.int32).max)
             net = make_net(parameters, train, seed)
-            net.continue_from(before, with_optimizer=incremental)
+            net_before = before and before.net
+            net.continue_from(net_before, with_optimizer=incremental)
             net.fit_statistics(
-                train, seed, random_state, before if incremental else None
+                train, seed, random_state, net_before if incremental else None
             )
-            interrupted = net.fit_rows(train, seed=seed, validation_rows=held_out)
-            self._publish(net, rows.format, random_state, goes_on=before is not None)
-        if interrupted:
-            raise KeyboardInterrupt
+            net.fit_rows(
+                train, seed=seed, interrupts=interrupts, validation_rows=held_out
+            )
+            model = Model(net, rows.format, random_state)
+            self._publish(model, goes_on=before is not None)
         return self
 
-    def _publish(
-        self,
-        net: ContrastiveNet,
-        row_format: RowFormat,
-        random_state: np.random.RandomState,
-        *,
-        goes_on: bool,
-    ) -> None:
+    def _publish(self, model: Model, *, goes_on: bool) -> None:
         """Set the fitted attributes, all at once, here and nowhere else."""
+        net, row_format = model.net, model.format
         fitted: dict[str, Any] = {
             "history_": net.history,
             "n_components_": net.module_.n_components,
             "n_features_in_": row_format.n_features,
-            "_net": net,
-            "_format": row_format,
-            "_random_state": random_state,
+            "_model": model,
         }
         if row_format.feature_names is not None:
             names = np.array(row_format.feature_names, dtype=object)
@@ -587,23 +592,12 @@ class BCLEmbedder(
         kept = {k: v for k, v in vars(self).items() if k not in OPTIONAL_ATTRIBUTES}
         self.__dict__ = {**kept, **fitted}
 
-    def _rows(self, X: Table, min_rows: int = 1) -> Rows:
-        """Read rows that are like those of the fit."""
-        if not self.__sklearn_is_fitted__():
-            check_is_fitted(self)  # which takes as long as a layer of the encoder
-        X = self._format.read(X, min_rows=min_rows)
-        return Rows(X, self._format, torch.device(self._net.device))
-
-    def _projections(self, X: Table) -> Tensor:
-        rows = self._rows(X)
-        return self._net.project(rows).to(rows.device)
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        if hasattr(self, "_net"):
+        if hasattr(self, "_model"):
             # A pickled net is on the CPU, and stays there without its GPU.
             with suppress(ValueError):
-                self._net.to(resolve_device(self.device))
+                self._model.net.to(resolve_device(self.device))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

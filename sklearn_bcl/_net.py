@@ -10,6 +10,7 @@ import copy
 import inspect
 import math
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from sklearn_bcl._data.rows import RowBatches, Rows
-from sklearn_bcl._random import isolated_rng
+from sklearn_bcl._interrupts import Interrupts
+from sklearn_bcl._random import Draws, draws_globally
 from sklearn_bcl._sparse import SparseBatch
 from sklearn_bcl.encoders import ProjectedEncoder, takes_sparse
 from sklearn_bcl.losses import NTXentLoss
@@ -42,6 +44,7 @@ SIMPLE_OPTIMIZERS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 # Matrix products of few rows use other kernels, whose results differ in the last
 # bits. From this multiple on, a row's embedding is the same in any company.
 ROW_MULTIPLE = 16
+COLLAPSED = 1e-5  # spread of the embeddings, relative to their length
 
 
 def labels_argument(loss: nn.Module) -> inspect.Parameter | None:
@@ -61,10 +64,13 @@ class Run:
 
     seed: int
     order: Generator
-    views: Generator
-    validation_views: Generator
+    draws: Draws
+    validation_draws: Draws
     validation_rows: Rows | None
     loss_takes_labels: bool
+    interrupts: Interrupts
+    draws_globally: dict[str, bool]
+    whole_epoch: dict[str, Any] | None = None  # weights after the last one
 
 
 class ContrastiveNet(NeuralNet):
@@ -111,40 +117,67 @@ class ContrastiveNet(NeuralNet):
         return self._run.seed
 
     def fit_rows(
-        self, rows: Rows, *, seed: int, validation_rows: Rows | None = None
-    ) -> bool:
-        """Train for `max_epochs`; return whether the user interrupted it.
+        self,
+        rows: Rows,
+        *,
+        seed: int,
+        interrupts: Interrupts,
+        validation_rows: Rows | None = None,
+    ) -> None:
+        """Train for `max_epochs`, or until a callback or the user ends it.
 
-        The draws depend on `seed` only, and the global generators are left as they
-        were. An interrupted net keeps its weights and its whole epochs; without any,
-        the interrupt is raised. Afterwards, the modules are in evaluation mode.
+        The draws depend on `seed` only. A net that was ended keeps its whole epochs,
+        and the weights after the last of them; without any, the interrupt is raised.
+        Afterwards, the modules are in evaluation mode.
         """
         self._run = Run(
             seed=seed,
             order=Generator().manual_seed(seed),
-            views=Generator(rows.device).manual_seed(seed),
-            validation_views=Generator(rows.device),
+            draws=Draws(seed, rows.device),
+            validation_draws=Draws(seed, rows.device),
             validation_rows=validation_rows,
             loss_takes_labels=labels_argument(self.criterion_) is not None,
+            interrupts=interrupts,
+            draws_globally={
+                "encoder": draws_globally(self.module_.encoder),
+                "loss": draws_globally(self.criterion_),
+                "views": any(map(draws_globally, self.augmentation)),
+            },
         )
-        interrupted = False
+        interrupts.hold()
         try:
-            with isolated_rng(seed, rows.device), self._stored_for_sparse():
+            with self._stored_for_sparse():
                 self.notify("on_train_begin", X=rows, y=None)
-                try:
-                    self.fit_loop(rows)
-                except KeyboardInterrupt as error:
-                    interrupted = not _comes_from_a_callback(error)
+                self._loop(rows)
                 self.notify("on_train_end", X=rows, y=None)
-            last_loss = "train_loss" if validation_rows is None else "valid_loss"
-            if self.history and last_loss not in self.history[-1]:
-                del self.history[-1]  # an epoch that was not completed
-            if interrupted and not self.history:
-                raise KeyboardInterrupt
-            return interrupted
+            self._check_result(rows)
         finally:
             self._set_training(False)
             del self._run
+
+    def _loop(self, rows: Rows) -> None:
+        """Train; where an epoch is cut off, go back to the end of the one before."""
+        is_ended = False
+        try:
+            self.fit_loop(rows)
+        except KeyboardInterrupt as error:
+            is_ended = True
+            if not _comes_from_a_callback(error):
+                self._run.interrupts.came = True
+        last_loss = "train_loss"
+        if self._run.validation_rows is not None:
+            last_loss = "valid_loss"
+        if self.history and last_loss not in self.history[-1]:
+            del self.history[-1]
+            self._restore(self._run.whole_epoch)
+        if is_ended and not self.history:
+            if not self._run.interrupts.came:
+                raise ValueError(
+                    "The 'callbacks' ended training before the first epoch was "
+                    "complete, so there is nothing to keep. Leave them out, or let "
+                    "them end it in on_epoch_end."
+                )
+            raise KeyboardInterrupt
 
     @contextmanager
     def _stored_for_sparse(self) -> Iterator[None]:
@@ -178,7 +211,11 @@ class ContrastiveNet(NeuralNet):
         return RowBatches(rows, self.batch_size, order)
 
     def infer(self, x: Tensor, **fit_params: Any) -> Compared:
-        features = self.module_.read(self._views(x, self._generator))
+        draws, is_global = self._draws, self._run.draws_globally
+        with draws.lent(is_global["views"]):
+            views = self._views(x, draws.generator)
+        with draws.lent(is_global["encoder"]):
+            features = self.module_.read(views)
         z1, z2 = self.module_.head(features).chunk(2)
         return z1, z2, features
 
@@ -187,17 +224,19 @@ class ContrastiveNet(NeuralNet):
     ) -> Tensor:
         z1, z2, features = y_pred
         labels = {"y": y_true} if self._run.loss_takes_labels else {}
-        loss: Tensor = self.criterion_(z1, z2, **labels)
+        draws = self._draws
+        with draws.lent(self._run.draws_globally["loss"]):
+            loss: Tensor = self.criterion_(z1, z2, **labels)
         if self.module_.bins is not None:
-            of_bins = self.module_.bins(features, X, self._generator)
+            of_bins = self.module_.bins(features, X, draws.generator)
             loss = loss + self.bin_weight * of_bins
         return loss
 
     @property
-    def _generator(self) -> Generator:
-        """Generator of the draws of a step."""
-        training = self.module_.training
-        return self._run.views if training else self._run.validation_views
+    def _draws(self) -> Draws:
+        """The draws of a step."""
+        run = self._run
+        return run.draws if self.module_.training else run.validation_draws
 
     def run_single_epoch(
         self,
@@ -210,8 +249,11 @@ class ContrastiveNet(NeuralNet):
         """Run an epoch as skorch does, but wait for the device only at its end."""
         if iterator is None:
             return
-        if not training:  # the same views in every epoch, so that losses compare
-            self._run.validation_views.manual_seed(self._run.seed)
+        run = self._run
+        if training:
+            run.whole_epoch = copy.deepcopy(self._weights())
+        else:  # the same views in every epoch, so that losses compare
+            run.validation_draws = Draws(run.seed, torch.device(self.device))
         # In one tensor: many small ones would keep freed memory from being used again.
         dtype = torch.float32 if self.device == "mps" else torch.float64
         losses = torch.empty(len(iterator), dtype=dtype, device=self.device)
@@ -223,19 +265,65 @@ class ContrastiveNet(NeuralNet):
             sizes.append(len(batch[0]))
             self.history.record_batch(f"{prefix}_batch_size", sizes[-1])
             self.notify("on_batch_end", batch=batch, training=training, **step)
-        loss = float(np.average(losses.tolist(), weights=sizes))
+            if run.interrupts.came:
+                raise KeyboardInterrupt
+        loss = self._mean_loss(losses.tolist(), sizes, prefix)
         self.history.record(f"{prefix}_batch_count", len(sizes))
         losses_before = [epoch[f"{prefix}_loss"] for epoch in self.history[:-1]]
         self.history.record(
             f"{prefix}_loss_best", loss < min(losses_before, default=np.inf)
         )
         self.history.record(f"{prefix}_loss", loss)
-        if not np.isfinite(loss):
+
+    def _mean_loss(self, losses: list[float], sizes: list[int], prefix: str) -> float:
+        """Return the mean loss of the batches, each with the weight of its rows."""
+        is_finite = np.isfinite(losses)
+        if not is_finite.all():
+            batch = int(np.argmin(is_finite))
             raise ValueError(
-                f"The {prefix} loss is {loss} in epoch {len(self.history)}: training "
-                f"diverged. Lower 'learning_rate' (now {self.lr!r}), raise "
-                "'temperature', or check that 'augmentation' and 'encoder' return "
-                "finite values."
+                f"The {prefix} loss is {losses[batch]} in batch {batch + 1} of epoch "
+                f"{len(self.history)}: training diverged. {self._remedy()}"
+            )
+        return float(np.average(losses, weights=sizes))
+
+    def _remedy(self) -> str:
+        """Say what to do where training diverged."""
+        return (
+            f"Lower 'learning_rate' (now {self.lr!r}), raise 'temperature', or check "
+            "that 'augmentation', 'encoder' and 'loss' return finite values."
+        )
+
+    def _weights(self) -> dict[str, Any]:
+        return {
+            "module": self.module_.state_dict(),
+            "criterion": self.criterion_.state_dict(),
+        }
+
+    def _restore(self, weights: dict[str, Any] | None) -> None:
+        if weights is not None:
+            self.module_.load_state_dict(weights["module"])
+            self.criterion_.load_state_dict(weights["criterion"])
+
+    def _check_result(self, rows: Rows) -> None:
+        """Raise unless what was trained is finite, and warn if it has collapsed."""
+        self._set_training(False)
+        n_checked = min(len(rows), TRANSFORM_BATCH_ROWS)
+        some = np.linspace(0, len(rows) - 1, n_checked).astype(np.intp)
+        checked = rows.subset(some)
+        z = torch.from_numpy(self.embed(checked))
+        values = [z, self.project(checked), *self.module_.parameters()]
+        if not all(bool(value.isfinite().all()) for value in values):
+            raise ValueError(
+                "After the last step of training, weights or embeddings are not "
+                f"finite: training diverged. {self._remedy()}"
+            )
+        spread = (z - z.mean(dim=0)).norm() / z.norm().clamp(min=1e-30)
+        if spread < COLLAPSED and (checked[:] != checked[:1]).any():
+            warnings.warn(
+                "The embedding has collapsed: it is the same for all rows, up to "
+                f"{float(spread):.1e} of its length. {self._remedy()}",
+                UserWarning,
+                stacklevel=2,
             )
 
     def project_views(self, batch: Any, generator: Generator) -> Projections:
@@ -255,13 +343,16 @@ class ContrastiveNet(NeuralNet):
         """Mean NT-Xent loss of the rows, with fixed batches and fixed views."""
         order = torch.randperm(len(rows), generator=Generator().manual_seed(0))
         order = order.to(rows.indices.device)
-        views = Generator(self.device).manual_seed(0)
         criterion = NTXentLoss(temperature)
         total = 0.0
-        with isolated_rng(0, rows.device), torch.no_grad():
+        draws = Draws(0, rows.device)
+        is_lent = any(map(draws_globally, self.augmentation))
+        with torch.no_grad():
             # Batches of nearly the same size: the loss grows with a batch's size.
             for positions in order.tensor_split(-(-len(rows) // SCORE_BATCH_ROWS)):
-                loss = criterion(*self.project_views(rows[positions], views))
+                with draws.lent(is_lent):
+                    views = self._views(rows[positions], draws.generator)
+                loss = criterion(*self.module_(views).chunk(2))
                 total += loss.item() * len(positions)
         return total / len(rows)
 
@@ -308,8 +399,9 @@ class ContrastiveNet(NeuralNet):
         if measure is None:
             return
         encoder_before = None if before is None else before.module_.encoder
+        is_lent = draws_globally(self.module_.encoder)
         try:
-            with isolated_rng(seed, rows.device), torch.no_grad():
+            with Draws(seed, rows.device).lent(is_lent), torch.no_grad():
                 measure(rows, random_state, encoder_before)
         except Exception as error:
             raise ValueError(
@@ -372,18 +464,17 @@ class ContrastiveNet(NeuralNet):
         self.__dict__.update(state)
 
 
+def _comes_from_a_callback(error: KeyboardInterrupt) -> bool:
+    """Return whether an interrupt was raised below skorch's call of its callbacks.
+
+    Callbacks raise one to end training. One by a signal is noted before it gets here.
+    """
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code is NeuralNet.notify.__code__ for frame, _ in frames)
+
+
 def _padded(batch: Any, n_rows: int) -> Any:
     """Return a batch and rows of zeros after it."""
     if isinstance(batch, SparseBatch):
         return batch.padded(n_rows)
     return torch.cat([batch, batch.new_zeros(n_rows, *batch.shape[1:])])
-
-
-def _comes_from_a_callback(error: KeyboardInterrupt) -> bool:
-    """Return whether an interrupt was raised below skorch's call of its callbacks.
-
-    skorch's callbacks raise one to end training. The user's comes from anywhere else,
-    save by a rare chance.
-    """
-    frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_code is NeuralNet.notify.__code__ for frame, _ in frames)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from numbers import Real
 from typing import Any
 
@@ -35,7 +35,7 @@ from sklearn_bcl._parts import (
     resolve_encoder,
     takes_weight_decay,
 )
-from sklearn_bcl._random import isolated_rng
+from sklearn_bcl._random import Draws, Float32Factories
 from sklearn_bcl.callbacks import MeasuredAlpha, find_callbacks, make_callbacks
 from sklearn_bcl.encoders import ProjectedEncoder, takes_sparse
 
@@ -205,10 +205,17 @@ def labels_asked_by(parameters: dict[str, Any]) -> dict[str, str]:
 def make_net(parameters: dict[str, Any], train: Rows, seed: int) -> ContrastiveNet:
     """Return an initialized, untrained net, its parts tried on the first rows."""
     example = train[:2]
-    with isolated_rng(seed, train.device):
+
+    def trial(name: str) -> AbstractContextManager[None]:
+        # What is not ours may draw from torch's global generators.
+        is_ours = isinstance(parameters[name], str)
+        return Draws(seed, train.device).lent(not is_ours)
+
+    with trial("loss"):
         loss = _make_loss(parameters, train)
+    with trial("augmentation"):
         views = make_views(parameters["augmentation"], train.format, example)
-    with isolated_rng(seed, train.device):  # whatever the trials have drawn
+    with trial("encoder"), Float32Factories(torch.Generator().manual_seed(seed)):
         encoder, size = make_encoder(
             parameters["encoder"],
             train.format,
@@ -230,7 +237,7 @@ def make_net(parameters: dict[str, Any], train: Rows, seed: int) -> ContrastiveN
         tol=parameters["tol"],
         show_progress=bool(parameters["verbose"]),
     )
-    net = ContrastiveNet(
+    return ContrastiveNet(
         module,
         augmentation=views,
         bin_weight=float(parameters["bin_weight"]),
@@ -245,8 +252,7 @@ def make_net(parameters: dict[str, Any], train: Rows, seed: int) -> ContrastiveN
         **make_optimizer(
             parameters["optimizer"], parameters["weight_decay"], train.device
         ),
-    )
-    return net.initialize()
+    ).initialize()
 
 
 def _schedule(parameters: dict[str, Any], train: Rows) -> dict[str, Any]:

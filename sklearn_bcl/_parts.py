@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from sklearn_bcl._data.columns import Columns
 from sklearn_bcl._data.format import RowFormat
 from sklearn_bcl._net import Augmentation, ViewPair, labels_argument
-from sklearn_bcl._random import isolated_rng
 from sklearn_bcl.augmentations import (
     FeatureCorruption,
     FeatureMasking,
@@ -173,8 +172,7 @@ def _make_augmentation(
         copied = OfColumns(copied, mask if columns.categorical else None)
     generator = torch.Generator(example.device).manual_seed(0)
     try:
-        with isolated_rng(0, example.device):
-            view = copied(example.clone(), generator)
+        view = copied(example.clone(), generator)
     except ImportError:
         raise
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from sklearn.utils import gen_batches
 from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
+from sklearn_bcl._ambient import standard_torch
+from sklearn_bcl._model import Model
 from sklearn_bcl._net import ROW_MULTIPLE
 from sklearn_bcl._ranks import by_rank
 from sklearn_bcl.bayes import importance_weights, true_negative_posterior
@@ -92,13 +95,10 @@ def _has_priors(embedder: Any) -> bool:
 class PosteriorMixin:
     """Pairs of anchors and candidates, as the Bayesian model sees them.
 
-    For estimators with `_projections` of rows, and priors.
+    For estimators with a fitted `Model`, and priors.
     """
 
-    alpha_: float
-    tau_plus_: float
-    beta_: float
-    _projections: Callable[[Any], Tensor]
+    _fitted_model: Callable[[], Model]
 
     def similarity(self, X: Any, Y: Any = None) -> NDArray[np.float32]:
         """Return the cosine similarities that training compares.
@@ -128,7 +128,7 @@ class PosteriorMixin:
         >>> embedder.similarity(X[:2], X[2:]).shape
         (2, 148)
         """
-        return pairwise(*self._pair_projections(X, Y))
+        return _of_pairs(self._fitted_model(), X, Y)
 
     @available_if(_has_priors)
     def true_negative_proba(self, X: Any, Y: Any = None) -> NDArray[np.float32]:
@@ -182,12 +182,10 @@ class PosteriorMixin:
         >>> proba[0, 1:].argmin() == embedder.similarity(X)[0, 1:].argmax()
         np.True_
         """
-        return pairwise(
-            *self._pair_projections(X, Y),
-            lambda p: true_negative_posterior(
-                p, alpha=self.alpha_, tau_plus=self.tau_plus_
-            ),
-        )
+        model = self._fitted_model()
+        alpha, tau_plus = model.prior("alpha"), model.prior("tau_plus")
+        of_ranks = partial(true_negative_posterior, alpha=alpha, tau_plus=tau_plus)
+        return _of_pairs(model, X, Y, of_ranks)
 
     @available_if(_has_priors)
     def importance_weights(self, X: Any, Y: Any = None) -> NDArray[np.float32]:
@@ -233,19 +231,20 @@ class PosteriorMixin:
         >>> embedder.importance_weights(X[:2], X[2:]).mean(axis=1).round(2)
         array([1., 1.], dtype=float32)
         """
-        return pairwise(
-            *self._pair_projections(X, Y),
-            lambda p: importance_weights(
-                p, alpha=self.alpha_, beta=self.beta_, tau_plus=self.tau_plus_
-            ),
-        )
+        model = self._fitted_model()
+        priors = {name: model.prior(name) for name in ("alpha", "beta", "tau_plus")}
+        return _of_pairs(model, X, Y, partial(importance_weights, **priors))
 
-    def _pair_projections(self, X: Any, Y: Any) -> tuple[Tensor, Tensor | None]:
-        """Return the projections of anchors and of candidates."""
-        anchors = self._projections(X)
-        if Y is None:
-            return anchors, None
+
+def _of_pairs(
+    model: Model, X: Any, Y: Any, of_ranks: OfRanks | None = None
+) -> NDArray[np.float32]:
+    """Return `pairwise` of the projections of rows by one model."""
+    anchors, candidates = model.project(X), None
+    if Y is not None:
         try:
-            return anchors, self._projections(Y)
+            candidates = model.project(Y)
         except ValueError as error:
             raise ValueError(f"'Y' cannot be candidates: {error}") from error
+    with standard_torch(grad=False):
+        return pairwise(anchors, candidates, of_ranks)

@@ -129,7 +129,8 @@ class SparseBatch:
         rows, columns = self.rows, self.columns
         shifts = torch.randint(n_rows, (n_features,), generator=generator)
         is_redrawn, is_redrawn_zero = (
-            torch.rand(2, len(self.values), generator=generator) < rate
+            torch.rand(2, len(self.values), generator=generator, dtype=torch.float32)
+            < rate
         )
         keys = rows * n_features + columns
         to = (rows - shifts[columns]) % n_rows * n_features + columns

@@ -27,7 +27,7 @@ from sklearn.base import BaseEstimator
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from sklearn_bcl._random import isolated_rng, seed_from
+from sklearn_bcl._random import drawing_from
 from sklearn_bcl._sparse import SparseBatch
 from sklearn_bcl._validation import check_interval
 
@@ -40,7 +40,10 @@ __all__ = [
 
 
 def _random_mask(x: Tensor, rate: float, generator: Generator) -> Tensor:
-    return torch.rand(x.shape, generator=generator, device=x.device) < rate
+    draws = torch.rand(
+        x.shape, generator=generator, device=x.device, dtype=torch.float32
+    )
+    return draws < rate
 
 
 def _without_gaps(statistic: Tensor, of_present: Tensor) -> Tensor:
@@ -273,7 +276,7 @@ class ImageAugmentation(BaseEstimator):
         spread = torch.where(high > low, high - low, 1)
         operations = self._operations(*x.shape[1:])
         view = self._crop_and_flip((x - low) / spread, generator)
-        with isolated_rng(seed_from(generator), x.device):
+        with drawing_from(generator):
             for operation in operations:
                 view = operation(view)
         return view.clamp(0, 1) * spread + low
@@ -284,7 +287,7 @@ class ImageAugmentation(BaseEstimator):
             return x
         n_images, _, height, width = x.shape
         area, ratio, column, row, flip = torch.rand(
-            5, n_images, generator=generator, device=x.device
+            5, n_images, generator=generator, device=x.device, dtype=torch.float32
         )
         area = 1 - (1 - self.crop_scale) * area
         ratio = (4 / 3) ** (2 * ratio - 1) * height / width
@@ -292,7 +295,7 @@ class ImageAugmentation(BaseEstimator):
             ratio = torch.ones_like(ratio)
         half_width = (area * ratio).sqrt().clamp(max=1)  # in halves of the image
         half_height = (area / ratio).sqrt().clamp(max=1)
-        sign = torch.where(flip < self.flip, -1.0, 1.0)
+        sign = torch.where(flip < self.flip, -torch.ones_like(flip), 1)
         maps = x.new_zeros(n_images, 2, 3)
         maps[:, 0, 0], maps[:, 1, 1] = sign * half_width, half_height
         maps[:, 0, 2] = (1 - half_width) * (2 * column - 1)

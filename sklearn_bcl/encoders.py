@@ -219,7 +219,7 @@ class TableInput(nn.Module):
         }
         for name, values in indices.items():
             self.register_buffer(name, torch.tensor(values, dtype=torch.long))
-        codes = torch.tensor([float(code) for _, code in one_hot])
+        codes = torch.tensor([code for _, code in one_hot], dtype=torch.float32)
         self.register_buffer("codes", codes)
         # Of an embedded column: its codes, that of the rare and unknown, that of a gap.
         sizes = torch.tensor([n + 2 for _, n in columns.embedded], dtype=torch.long)

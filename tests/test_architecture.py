@@ -19,13 +19,15 @@ from sklearn_bcl.losses import ContrastiveLoss
 PACKAGE = Path(sklearn_bcl.__file__).parent
 # From the ground up: a room imports from the floors below its own only.
 FLOORS = [
-    ["_sklearn_compat", "_random", "_device", "_ranks", "_sparse"],
-    ["_validation", "_data.frames", "_one_pass", "_layers"],
+    ["_sklearn_compat", "_random", "_device", "_interrupts", "_ranks", "_sparse"],
+    ["_validation", "_ambient", "_data.frames", "_one_pass", "_layers"],
     ["bayes", "metrics", "augmentations", "_data.scaling", "_data.columns"],
     ["losses", "encoders", "_data.format", "_data.labels"],
     ["_data.rows", "plotting._style"],
     ["_bins", "_net", "plotting._curves", "plotting._embedding", "plotting._search"],
-    ["_posterior", "_parts", "callbacks", "plotting._posterior"],
+    ["_model", "_parts", "callbacks"],
+    ["_posterior"],
+    ["plotting._posterior"],
     ["_parameters", "plotting"],
     ["_embedder"],
     [""],  # the package itself
@@ -63,7 +65,7 @@ def test_no_import_goes_up_or_in_a_circle():
     assert known == set(FLOOR)
     upward = {arrow for arrow in arrows if FLOOR[arrow[0]] <= FLOOR[arrow[1]]}
     assert not upward
-    assert ("_embedder", "_data.format") in arrows  # the check itself sees something
+    assert ("_model", "_data.format") in arrows  # the check itself sees something
 
 
 def test_imported_packages_are_declared():

@@ -170,7 +170,7 @@ def test_both_views_tell_the_bins_of_the_row_as_it_is(X):
 
 def test_bins_are_told_from_the_embedding(X):
     embedder = small(n_components=32, max_epochs=100, learning_rate=3e-3).fit(X)
-    head = embedder._net.module_.bins
+    head = embedder._model.net.module_.bins
     Z = torch.from_numpy(embedder.transform(X))
     logits = torch.einsum("nk,cbk->ncb", Z, head.weight) + head.bias
     is_right = logits.argmax(dim=2) == head.bins(torch.from_numpy(X))
@@ -179,14 +179,14 @@ def test_bins_are_told_from_the_embedding(X):
 
 def test_only_tables_with_numbers_have_bins(X):
     frame = pd.DataFrame({"color": ["red", "blue"] * 50, "size": np.arange(100.0)})
-    assert small().fit(frame)._net.module_.bins.columns.tolist() == [1]
-    assert by_default().fit(frame[["color"]])._net.module_.bins is None
-    assert small(bin_weight=0).fit(X)._net.module_.bins is None
+    assert small().fit(frame)._model.net.module_.bins.columns.tolist() == [1]
+    assert by_default().fit(frame[["color"]])._model.net.module_.bins is None
+    assert small(bin_weight=0).fit(X)._model.net.module_.bins is None
     with pytest.raises(ValueError, match=r"'bin_weight' 2 cannot act: no column"):
         small(bin_weight=2).fit(frame[["color"]])
     images = np.zeros((10, 8, 8), dtype=np.uint8)
     flat = {"encoder": "mlp", "augmentation": "noise", "max_epochs": 1}
-    assert BCLEmbedder(**flat).fit(images)._net.module_.bins is None
+    assert BCLEmbedder(**flat).fit(images)._model.net.module_.bins is None
     BCLEmbedder(bin_weight=0, **flat).fit(images)  # none anywhere
     small(bin_weight=0).fit(frame[["color"]])
     with pytest.raises(ValueError, match="'bin_weight' 1 cannot act: the rows are ima"):
@@ -195,7 +195,7 @@ def test_only_tables_with_numbers_have_bins(X):
 
 def test_an_own_encoder_has_bins(X):
     encoder = nn.Sequential(nn.Linear(5, 7), nn.Tanh())
-    bins = small(encoder=encoder).fit(X)._net.module_.bins
+    bins = small(encoder=encoder).fit(X)._model.net.module_.bins
     assert bins.weight.shape == (5, N_BINS, 7)
 
 
@@ -206,11 +206,11 @@ def test_bins_of_later_calls(X, goes_on):
     first[:, 1] = 3.0  # constant there only
     embedder = small(warm_start=True)
     getattr(embedder, goes_on)(first)
-    before = embedder._net.module_.bins.edges.clone()
+    before = embedder._model.net.module_.bins.edges.clone()
     embedder = pickle.loads(pickle.dumps(embedder))
     getattr(embedder, goes_on)(second)
-    edges = embedder._net.module_.bins.edges
-    expected = small().fit(second)._net.module_.bins.edges
+    edges = embedder._model.net.module_.bins.edges
+    expected = small().fit(second)._model.net.module_.bins.edges
     assert torch.equal(edges, before if goes_on == "partial_fit" else expected)
     heavier = copy.deepcopy(embedder).set_params(bin_weight=2)
     curves = [getattr(e, goes_on)(second).loss_curve_ for e in (embedder, heavier)]

@@ -70,7 +70,7 @@ def test_alpha_from_labels(data, reading):
 
     def expected(embedder):
         with torch.no_grad():
-            z = embedder._net.module_(torch.from_numpy(X[150:]).float())
+            z = embedder._model.net.module_(torch.from_numpy(X[150:]).float())
         auc = embedding_auc(z.numpy(), y[150:])
         return auc if reading == "paper" else alpha_from_auc(auc)
 

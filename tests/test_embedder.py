@@ -306,7 +306,7 @@ def test_optimizer_without_weight_decay(X):
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", torch.optim.RMSprop])
 def test_optimizers(X, optimizer):
     embedder = small(optimizer=optimizer, weight_decay=0.01).fit(X)
-    (group,) = embedder._net.optimizer_.param_groups
+    (group,) = embedder._model.net.optimizer_.param_groups
     assert group["weight_decay"] == 0.01
     assert group["lr"] == 2e-3
     assert group.get("momentum", 0) == (0.9 if optimizer == "sgd" else 0)
@@ -337,7 +337,7 @@ def test_what_the_user_hands_in_is_not_trained(X):
         for key, value in module.state_dict().items():
             assert torch.equal(value, state[key])
     assert not torch.equal(embedder.encoder_.weight, encoder.weight)
-    assert embedder._net.criterion_.log_temperature != 0
+    assert embedder._model.net.criterion_.log_temperature != 0
     assert embedder.transform(X).shape == (100, 4)
     assert embedder.get_feature_names_out().tolist() == [
         f"bclembedder{i}" for i in range(4)
@@ -358,7 +358,7 @@ def test_learning_rate_scheduler(X):
     scheduler = LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.1)
     embedder = small(callbacks=[("schedule", scheduler)], warm_start=True)
     for _ in range(2):  # it starts anew with a warm start
-        (group,) = embedder.fit(X)._net.optimizer_.param_groups
+        (group,) = embedder.fit(X)._model.net.optimizer_.param_groups
         assert_allclose(group["lr"], 2e-6)
 
 
@@ -375,7 +375,7 @@ def test_learning_rate_of_tables_images_and_own_encoders(X):
             embedder = BCLEmbedder(max_epochs=1, **parameters)
         else:
             embedder = small(**parameters)
-        assert embedder.fit(rows)._net.lr == expected
+        assert embedder.fit(rows)._model.net.lr == expected
 
 
 def test_skorch_callbacks(X, tmp_path, capsys):
@@ -470,7 +470,9 @@ def test_divergence_is_an_error_and_loses_nothing(X):
     embedder = small().fit(X)
     expected = embedder.transform(X)
     embedder.set_params(augmentation=broken)
-    with pytest.raises(ValueError, match=r"loss is nan in epoch 1.*'learning_rate'"):
+    with pytest.raises(
+        ValueError, match=r"loss is nan in batch 1 of epoch 1.*'learning_rate'"
+    ):
         embedder.fit(X[:, :3])
     assert embedder.n_features_in_ == 5
     assert_array_equal(embedder.transform(X), expected)
@@ -520,7 +522,7 @@ def test_score_does_not_depend_on_the_loss_s_own_scale(X):
 
 def test_score_is_the_plain_ntxent_loss(X):
     embedder = small(augmentation=lambda x, generator: x).fit(X)
-    module = embedder._net.module_.eval()
+    module = embedder._model.net.module_.eval()
     with torch.no_grad():
         z = module(torch.from_numpy(X))
         expected = -NTXentLoss(0.5)(z, z).item()
@@ -541,7 +543,7 @@ def test_deep_copies_and_pickles_are_equal(X):
     embedder = small().fit(X)
     copy = pickle.loads(pickle.dumps(embedder))
     assert_array_equal(copy.transform(X), embedder.transform(X))
-    assert copy.encoder_ is copy._net.module_.encoder
+    assert copy.encoder_ is copy._model.net.module_.encoder
     assert copy.score(X) == embedder.score(X)
 
 

@@ -224,7 +224,7 @@ def test_every_container_gives_the_same_embedding(gray):
 
 def test_images_are_kept_in_their_dtype(gray):
     embedder = one_epoch().fit(gray)
-    rows = embedder._rows(gray)
+    rows = embedder._model.rows(gray)
     assert rows.data.dtype == torch.uint8
     assert rows.data.data_ptr() == gray.ctypes.data
 

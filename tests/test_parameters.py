@@ -52,7 +52,7 @@ def test_what_changes_nothing_is_no_error(X):
 
 def test_weight_decay_that_is_set_already(X):
     optimizer = partial(torch.optim.AdamW, weight_decay=0.1)
-    (group,) = small(optimizer=optimizer).fit(X)._net.optimizer_.param_groups
+    (group,) = small(optimizer=optimizer).fit(X)._model.net.optimizer_.param_groups
     assert group["weight_decay"] == 0.1
     with pytest.raises(ValueError, match=r"'weight_decay' 0\.2 cannot act"):
         small(optimizer=optimizer, weight_decay=0.2).fit(X)
@@ -90,7 +90,7 @@ def test_views_are_those_of_the_pair(X):
         batch_size=100,
     ).fit(X)
     z1, z2 = (z.detach() for z in seen[-1])
-    head = embedder._net.module_.head
+    head = embedder._model.net.module_.head
     with torch.no_grad():
         # In the order of the batch, of which the mean is the same.
         expected = head(torch.from_numpy(X)).mean(0), head(torch.from_numpy(X) + shift)
@@ -185,7 +185,7 @@ def test_a_loss_gets_the_labels_of_its_rows(X):
     )
     embedder.set_params(augmentation=lambda x, generator: x.clone())
     embedder.fit(X, X[:, 0])
-    module = embedder._net.module_
+    module = embedder._model.net.module_
     with torch.no_grad():
         projections = module(torch.from_numpy(X))
     for z, y in seen[1:]:

@@ -105,7 +105,7 @@ def embedder(X):
 
 def test_similarity_is_that_of_the_projections(embedder, X):
     with torch.no_grad():
-        z = normalize(embedder._net.module_(torch.from_numpy(X))).numpy()
+        z = normalize(embedder._model.net.module_(torch.from_numpy(X))).numpy()
     assert_allclose(embedder.similarity(X), z @ z.T, atol=1e-6)
     similarity = embedder.similarity(X[:7], X)
     assert_allclose(similarity, z[:7] @ z.T, atol=1e-6)

@@ -246,7 +246,7 @@ def test_of_wide_tables_some_columns_are_predicted(monkeypatch):
     for rows in (X, X.toarray()):
         # A warm start goes on with the head, whose bins are those of its columns.
         embedder = small(warm_start=True).fit(rows).fit(rows)
-        head = embedder._net.module_.bins
+        head = embedder._model.net.module_.bins
         assert len(head.columns) == 20
         assert (head.columns.diff() > 0).all()
         expected = _quantile_edges(X.toarray()[:, head.columns].astype(np.float32))
@@ -301,7 +301,7 @@ def test_weights_and_moments_are_stored_as_usual(optimizer):
         embedder.partial_fit(rows)
         for weight in embedder.encoder_.parameters():
             assert weight.is_contiguous()
-            for moment in embedder._net.optimizer_.state[weight].values():
+            for moment in embedder._model.net.optimizer_.state[weight].values():
                 assert not isinstance(moment, torch.Tensor) or moment.is_contiguous()
     assert np.isfinite(embedder.transform(X)).all()
 

@@ -310,7 +310,7 @@ def test_a_gap_is_no_gap_of_the_whole_column(X, augmentation):
     with pytest.warns(UserWarning, match="values are missing"):
         score = embedder.score(gaps)
     assert score == pytest.approx(embedder.score(X), abs=0.05)
-    part = embedder._net.augmentation[0]
+    part = embedder._model.net.augmentation[0]
     view = part(torch.from_numpy(gaps), torch.Generator().manual_seed(0))
     assert view.isnan().sum() < 20
 

@@ -104,12 +104,12 @@ def test_a_failed_fit_leaves_the_random_state_of_the_user(X):
 def test_partial_fit_keeps_the_state_of_the_optimizer(X):
     # Adam's first step has the size of the learning rate; a restart would repeat it.
     embedder = small().partial_fit(X)
-    (state, *_) = embedder._net.optimizer_.state.values()
+    (state, *_) = embedder._model.net.optimizer_.state.values()
     steps = state["step"].item()
     embedder.set_params(learning_rate=0.01).partial_fit(X)
-    (state, *_) = embedder._net.optimizer_.state.values()
+    (state, *_) = embedder._model.net.optimizer_.state.values()
     assert state["step"].item() == 2 * steps
-    assert embedder._net.optimizer_.param_groups[0]["lr"] == 0.01
+    assert embedder._model.net.optimizer_.param_groups[0]["lr"] == 0.01
 
 
 def test_partial_fit_on_dense_then_sparse_rows(X):
@@ -148,9 +148,9 @@ def test_warm_start_keeps_a_trained_loss(X):
             return ((z1 * z2).sum(1) * self.scale).mean()
 
     embedder = small(loss=LearnedScale(), warm_start=True).fit(X)
-    scale = embedder._net.criterion_.scale.item()
+    scale = embedder._model.net.criterion_.scale.item()
     embedder.set_params(learning_rate=1e-9).fit(X)
-    assert_allclose(embedder._net.criterion_.scale.item(), scale, rtol=1e-3)
+    assert_allclose(embedder._model.net.criterion_.scale.item(), scale, rtol=1e-3)
 
 
 def test_warm_start_with_another_network_is_an_error(X):

@@ -1,0 +1,61 @@
+"""What a fit makes: a trained net, and how it reads rows. It never changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sklearn_bcl._ambient import standard_torch
+from sklearn_bcl._data.format import RowFormat
+from sklearn_bcl._data.rows import MIN_BATCH_ROWS, Rows
+from sklearn_bcl._net import ContrastiveNet
+
+SCORE_TEMPERATURE = 0.5
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fitted model. Calls in several threads do not disturb each other.
+
+    Parameters
+    ----------
+    net : ContrastiveNet
+    format : RowFormat
+    random_state : numpy.random.RandomState
+        From which the next warm start or `partial_fit` draws.
+    """
+
+    net: ContrastiveNet
+    format: RowFormat
+    random_state: np.random.RandomState
+
+    def rows(self, X: Any, min_rows: int = 1) -> Rows:
+        """Read rows that are like those of the fit."""
+        X = self.format.read(X, min_rows=min_rows)
+        return Rows(X, self.format, torch.device(self.net.device))
+
+    def embed(self, X: Any) -> NDArray[np.float32]:
+        """Return the embedding of rows."""
+        with standard_torch(grad=False):
+            return self.net.embed(self.rows(X))
+
+    def project(self, X: Any) -> Tensor:
+        """Return the projections of rows, of unit length, on the model's device."""
+        with standard_torch(grad=False):
+            rows = self.rows(X)
+            return self.net.project(rows).to(rows.device)
+
+    def score(self, X: Any) -> float:
+        """Return minus the mean NT-Xent loss of rows."""
+        with standard_torch(grad=False):
+            rows = self.rows(X, min_rows=MIN_BATCH_ROWS)
+            return -self.net.ntxent(rows, temperature=SCORE_TEMPERATURE)
+
+    def prior(self, name: str) -> float:
+        """Return a prior of the loss at the end of the fit."""
+        return float(getattr(self.net.criterion_, name))
