@@ -20,8 +20,10 @@ PACKAGE = Path(sklearn_bcl.__file__).parent
 # From the ground up: a room imports from the floors below its own only.
 FLOORS = [
     ["_sklearn_compat", "_random", "_device", "_interrupts", "_ranks", "_sparse"],
-    ["_validation", "_ambient", "_data.frames", "_one_pass", "_layers"],
-    ["bayes", "metrics", "augmentations", "_data.scaling", "_data.columns"],
+    ["_validation", "_ambient", "_one_pass", "_layers"],
+    ["_data.frames", "_data.units", "_data.images"],
+    ["_data.scaling", "_data.columns", "_data.arrays"],
+    ["bayes", "metrics", "augmentations"],
     ["losses", "encoders", "_data.format", "_data.labels"],
     ["_data.rows", "plotting._style"],
     ["_bins", "_net", "plotting._curves", "plotting._embedding", "plotting._search"],

@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from sklearn_bcl._data.frames import (
     read_columns,
     read_numbers,
 )
+from sklearn_bcl._data.units import NO_UNITS, Units
 
 RARE_ROWS = 5  # a category of fewer rows is rare,
 RARE_SHARE = 0.01  # but not if it has this share of them
@@ -120,6 +122,8 @@ class Columns:
         Columns in which all were. They are ignored.
     by_dtype : bool
         Whether dtypes said which columns hold categories.
+    units : Units
+        What is done to numbers before they become float32.
     """
 
     n_columns: int
@@ -129,6 +133,7 @@ class Columns:
     gaps: tuple[int, ...] = ()
     empty: tuple[int, ...] = ()
     by_dtype: bool = True
+    units: Units = NO_UNITS
 
     @classmethod
     def of(
@@ -147,20 +152,27 @@ class Columns:
                 "numbers only. Give a dense array or a DataFrame, or leave it out."
             )
         categories: dict[int, Categories] = {}
-        numbers = None if is_chosen else read_numbers(X, names)
-        if numbers is not None:
-            X = numbers
-        elif is_frame(X) or is_chosen:
+        parts: dict[int, Units] = {}
+        values = None
+        if is_frame(X) or is_chosen:
+            values = None if is_chosen else read_numbers(X, names)
+        if values is None and (is_frame(X) or is_chosen):
             values = np.empty(X.shape, dtype=np.float32)
             for j, column in enumerate(read_columns(X, names)):
                 by_type = column.categories is not None
                 if not (by_type if chosen is None else chosen[j]):
-                    values[:, j] = column.as_numbers()
+                    numbers = column.as_numbers()[:, None]
+                    parts[j] = Units.of(numbers, [column.label])
+                    values[:, [j]] = parts[j].to_float32(numbers, [column.label])
                     continue
                 column = column.as_categories()
                 categories[j] = Categories.of(column)
                 values[:, j] = categories[j].read(column)
-            X = values
+            units, X = Units.joined(parts), values
+        else:
+            X = X if values is None else values
+            units = Units.of(X, labels_of(names, n_columns))
+            X = units.to_float32(X, labels_of(names, n_columns))
         n_missing = _count_missing(X)
         is_empty = n_missing == max(X.shape[0], 1)
         columns = cls(
@@ -171,6 +183,7 @@ class Columns:
             tuple(np.flatnonzero((n_missing > 0) & ~is_empty).tolist()),
             tuple(np.flatnonzero(is_empty).tolist()),
             chosen is None,
+            units,
         )
         columns._check_that_columns_act()
         return columns, X
@@ -178,20 +191,23 @@ class Columns:
     def read(self, X: Any) -> Any:
         """Return a table as numbers, codes of categories, and NaN where one is missing.
 
-        Arrays without categories stay as they are.
+        A sparse one becomes a CSR matrix.
         """
-        if not is_frame(X) and not self.categorical:
-            return X
-        numbers = None if self.categorical else read_numbers(X, self.names)
+        numbers = X
+        if is_frame(X) or self.categorical:
+            numbers = None if self.categorical else read_numbers(X, self.names)
         if numbers is not None:
-            return numbers
+            return self.units.to_float32(numbers, self.all_labels)
         categories = self.by_number
+        parts = self.units.by_column
         values = np.empty(X.shape, dtype=np.float32)
         for j, column in enumerate(read_columns(X, self.names)):
             if j in categories and j not in self.empty:
                 values[:, j] = categories[j].read(column)
             elif column.categories is None or j not in self.empty:
-                values[:, j] = column.as_numbers()
+                numbers = column.as_numbers()[:, None]
+                units = parts.get(j, NO_UNITS)
+                values[:, [j]] = units.to_float32(numbers, [column.label])
             else:  # it is ignored, whatever it is
                 values[:, j] = np.where(column.values < 0, np.nan, 0.0)
         return values
@@ -215,10 +231,14 @@ class Columns:
                 X[np.isnan(X[:, j]), j] = len(categories.frequent)
         return X
 
+    @cached_property
+    def all_labels(self) -> list[str]:
+        """What the columns are called in messages."""
+        return labels_of(self.names, self.n_columns)
+
     def labels(self, columns: Sequence[int]) -> list[str]:
         """Return what some columns are called in messages."""
-        labels = labels_of(self.names, self.n_columns)
-        return [labels[j] for j in columns]
+        return [self.all_labels[j] for j in columns]
 
     @property
     def is_plain(self) -> bool:

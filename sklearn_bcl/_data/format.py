@@ -6,82 +6,18 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.utils.validation import check_array
 from torch import Tensor
 
+from sklearn_bcl._data.arrays import as_array, check_numbers
 from sklearn_bcl._data.columns import Columns, choose_columns, name_some
 from sklearn_bcl._data.frames import is_frame, names_of
+from sklearn_bcl._data.images import ImageLayout, pixels_of_lists
 from sklearn_bcl._sklearn_compat import check_feature_names
-
-IMAGE_DTYPES = (np.float32, np.uint8)  # kept; others become float32
-CHANNEL_COUNTS = (1, 3, 4)  # gray, RGB, RGBA: told from heights and widths
-
-
-@dataclass(frozen=True)
-class ImageLayout:
-    """The shape of one image as it is stored, and where its channels are.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        ``(h, w)``, ``(c, h, w)`` or ``(h, w, c)``.
-    channels_last : bool
-        Whether a shape of three means ``(h, w, c)``.
-    divisor : int, default=1
-        What pixels are divided by: 255 if the encoder was fitted on uint8.
-    """
-
-    shape: tuple[int, ...]
-    channels_last: bool
-    divisor: int = 1
-
-    @classmethod
-    def infer(
-        cls, shape: Sequence[int], channel_order: str, divisor: int = 1
-    ) -> ImageLayout:
-        """Return the layout of images of a shape, or raise ``ValueError``."""
-        shape = tuple(shape)
-        if len(shape) not in (2, 3) or not all(
-            isinstance(size, Integral) and size > 0 for size in shape
-        ):
-            raise ValueError(
-                "An image must have the shape (h, w), (c, h, w) or (h, w, c). Got "
-                f"{shape}."
-            )
-        if len(shape) == 2 or channel_order != "auto":
-            return cls(shape, channel_order == "last", divisor)
-        first, last = shape[0] in CHANNEL_COUNTS, shape[-1] in CHANNEL_COUNTS
-        if first == last:
-            raise ValueError(
-                f"It is not clear which axis of images of shape {shape} is that of the "
-                "channels. Set 'channel_order' to 'first' or 'last'."
-            )
-        return cls(shape, last, divisor)
-
-    @property
-    def channels_first_shape(self) -> tuple[int, int, int]:
-        """Shape of an image as encoders see it, ``(c, h, w)``."""
-        first, *others = (1, *self.shape) if len(self.shape) == 2 else self.shape
-        if len(self.shape) == 3 and self.channels_last:
-            return others[1], first, others[0]
-        return first, others[0], others[1]
-
-    def __call__(self, batch: Tensor) -> Tensor:
-        """Return float32 images of shape (n, c, h, w)."""
-        images = batch.reshape(-1, *self.shape)
-        if len(self.shape) == 2:
-            images = images.unsqueeze(1)
-        elif self.channels_last:
-            images = images.movedim(-1, 1)
-        images = images.to(torch.float32)
-        return images if self.divisor == 1 else images / self.divisor
 
 
 @dataclass(frozen=True)
@@ -128,18 +64,19 @@ class RowFormat:
         The array is as that of :meth:`read`. `fills_gaps` says whether the encoder
         takes NaN.
         """
-        names, columns = names_of(X), None
-        arguments = {"categorical_features": categorical_features, "names": names}
-        are_named = not isinstance(categorical_features, str | None)
-        if image_shape is None and _has_columns(X, are_named):
-            columns, X = Columns.of(_as_table(X), **arguments)
-            X = _as_array(X, False, min_rows, owner)
+        is_list, X = isinstance(X, Sequence), as_array(X)
+        names, columns, layout = names_of(X), None, None
+        if image_shape is None and len(X.shape) <= 2:
+            are_named = not isinstance(categorical_features, str | None)
+            columns, X = Columns.of(
+                _read_table(X, are_named, min_rows, owner), categorical_features, names
+            )
         else:
-            X = _as_array(X, image_shape is not None, min_rows, owner)
-            if image_shape is None and X.ndim == 2:
-                columns, X = Columns.of(X, **arguments)
-        layout = _find_layout(X, image_shape, channel_order)
-        is_named = names is not None and X.ndim == 2
+            X = _read_images(X, is_list, min_rows, owner)
+            layout = ImageLayout.of(X, image_shape, channel_order)
+            layout.check_first()
+            X = layout.read(X)
+        is_named = names is not None and len(X.shape) == 2
         row_format = cls(
             X.shape[1:],
             layout,
@@ -160,14 +97,18 @@ class RowFormat:
             return array
         if len(self.row_shape) == 1:
             self._check_names(X)
-        columns = self.columns
-        if columns is not None and _has_columns(X, bool(columns.categorical)):
-            X = _as_table(X)
-            self._check_shape(X.shape[1:])
-            X = columns.read(X)
-        X = _as_array(X, self.layout is not None, min_rows, self.owner)
-        self._check_shape(X.shape[1:])
-        return X if columns is None else self._check_gaps(X, columns)
+        is_list, X = isinstance(X, Sequence), as_array(X)
+        columns, layout = self.columns, self.layout
+        if columns is None or len(X.shape) > 2:
+            X = _read_images(X, is_list, min_rows, self.owner)
+        else:
+            has_categories = bool(columns.categorical)
+            X = _read_table(X, has_categories, min_rows, self.owner)
+        self._check_shape(X.shape)
+        if columns is None:
+            assert layout is not None
+            return layout.read(X)
+        return self._check_gaps(columns.read(X), columns)
 
     def _plain_rows(self, X: Any, min_rows: int) -> Any:
         """Return an array of complete rows as :meth:`read` does; None for all else.
@@ -182,6 +123,7 @@ class RowFormat:
             or X.dtype not in (np.float32, np.float64)
             or X.shape[1:] != self.row_shape
             or len(X) < min_rows
+            or self.columns.units.columns
         ):
             return None
         with np.errstate(over="ignore"):
@@ -204,17 +146,22 @@ class RowFormat:
                 "X[embedder.feature_names_in_]."
             ) from error
 
-    def _check_shape(self, shape: tuple[int, ...]) -> None:
-        if shape != self.row_shape and len(shape) == len(self.row_shape) == 1:
+    def _check_shape(self, shape_of_rows: tuple[int, ...]) -> None:
+        shape = shape_of_rows[1:]
+        if shape == self.row_shape:
+            return
+        if len(shape) == len(self.row_shape) == 1:
             raise ValueError(
                 f"X has {shape[0]} features, but {self.owner} is expecting "
                 f"{self.n_features} features as input."
             )
-        if shape != self.row_shape:
-            raise ValueError(
-                f"X has rows of shape {shape}, but {self.owner} was fitted on rows of "
-                f"shape {self.row_shape}."
-            )
+        hint = ""
+        if shape_of_rows == self.row_shape:
+            hint = " If it is a single image, give X[None]."
+        raise ValueError(
+            f"X has rows of shape {shape}, but {self.owner} was fitted on rows of "
+            f"shape {self.row_shape}.{hint}"
+        )
 
     def _check_gaps(self, X: Any, columns: Columns) -> Any:
         """Return rows in which values may be missing where none were in fit.
@@ -271,7 +218,9 @@ class RowFormat:
         self, X: Any, image_shape: Sequence[int] | None, channel_order: str
     ) -> None:
         """Raise if the parameters now ask for other images than these rows make."""
-        layout = _find_layout(X, image_shape, channel_order)
+        layout = None
+        if image_shape is not None or len(X.shape) > 2:
+            layout = ImageLayout.of(X, image_shape, channel_order)
         now, before = (
             part and (part.shape, part.channels_last) for part in (layout, self.layout)
         )
@@ -302,6 +251,22 @@ class RowFormat:
         return batch.to(torch.float32) if self.layout is None else self.layout(batch)
 
 
+def _read_table(X: Any, are_categories: bool, min_rows: int, owner: str) -> Any:
+    """Return a DataFrame, or an array or CSR matrix of valid numbers or categories."""
+    if _has_columns(X, are_categories):
+        _check_size(X, min_rows, owner)
+        return _as_table(X)
+    return check_numbers(X, is_image=False, min_rows=min_rows, owner=owner)
+
+
+def _read_images(X: Any, is_list: bool, min_rows: int, owner: str) -> Any:
+    """Return images as an array of valid numbers of any dtype."""
+    if is_frame(X):
+        X = X.to_numpy()
+    X = check_numbers(X, is_image=True, min_rows=min_rows, owner=owner)
+    return pixels_of_lists(X) if is_list else X
+
+
 def _has_columns(X: Any, are_categories: bool) -> bool:
     """Return whether columns are to be read one by one.
 
@@ -309,72 +274,26 @@ def _has_columns(X: Any, are_categories: bool) -> bool:
     """
     if is_frame(X):
         return True
-    n_dimensions: int = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
-    return are_categories and n_dimensions == 2 and not sparse.issparse(X)
+    return bool(are_categories and len(X.shape) == 2 and not sparse.issparse(X))
 
 
 def _as_table(X: Any) -> Any:
     """Return a DataFrame as it is, and an array of numbers or of Python objects."""
-    if is_frame(X):
+    if is_frame(X) or X.dtype.kind in "fiub":
         return X
-    array = _from_tensor(X) if isinstance(X, Tensor) else np.asarray(X)
-    return array if array.dtype.kind in "fiub" else np.asarray(X, dtype=object)
+    return np.asarray(X, dtype=object)
 
 
-def _from_tensor(X: Tensor) -> NDArray[Any]:
-    X = X.detach().cpu()
-    array: NDArray[Any] = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
-    return array
-
-
-def _as_array(X: Any, flat_images: bool, min_rows: int, owner: str) -> Any:
-    """Return valid rows: float32, NaN included, or images that stay uint8."""
-    if isinstance(X, Tensor):
-        X = _from_tensor(X)
-    n_dimensions = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
-    checks: dict[str, Any] = {"order": "C", "ensure_min_samples": min_rows}
-    if n_dimensions > 2:
-        checks |= {"dtype": IMAGE_DTYPES, "allow_nd": True}
-    elif flat_images:
-        checks |= {"dtype": IMAGE_DTYPES}
-    else:
-        checks |= {"dtype": np.float32, "accept_sparse": "csr"}
-        checks |= {"ensure_all_finite": "allow-nan"}
-    # What float32 cannot hold is an error below.
-    with np.errstate(over="ignore", invalid="ignore"):
-        try:
-            return check_array(X, estimator=owner, input_name="X", **checks)
-        except ValueError as error:
-            if "could not convert" not in str(error):
-                raise
-            raise ValueError(
-                f"{error}. Arrays hold numbers. For columns of categories, give a "
-                "DataFrame, or their indices in 'categorical_features'."
-            ) from error
-        except TypeError as error:
-            if "NAType" not in str(error):
-                raise
-            raise TypeError(
-                f"{error}. Give the DataFrame itself, or NaN in place of NA."
-            ) from error
-
-
-def _find_layout(
-    X: Any, image_shape: Sequence[int] | None, channel_order: str
-) -> ImageLayout | None:
-    """Return how rows become images; None if they are rows of a table."""
-    row_shape = X.shape[1:]
-    if image_shape is None and len(row_shape) == 1:
-        return None
-    layout = ImageLayout.infer(
-        row_shape if image_shape is None else image_shape,
-        channel_order,
-        divisor=255 if X.dtype == np.uint8 else 1,
-    )
-    fits = math.prod(layout.shape) == math.prod(row_shape)
-    if not fits or (len(row_shape) > 1 and layout.shape != row_shape):
+def _check_size(X: Any, min_rows: int, owner: str) -> None:
+    """Raise if a table has too few rows, or no column, as scikit-learn says it."""
+    n_rows, n_columns = X.shape
+    if n_rows < min_rows:
         raise ValueError(
-            f"'image_shape' {image_shape!r} does not fit rows of shape {row_shape}: "
-            "it must have as many values as flat rows, and be the shape of images."
+            f"Found array with {n_rows} sample(s) (shape={X.shape}) while a minimum of "
+            f"{min_rows} is required by {owner}."
         )
-    return layout
+    if n_columns < 1:
+        raise ValueError(
+            f"Found array with 0 feature(s) (shape={X.shape}) while a minimum of 1 is "
+            f"required by {owner}."
+        )

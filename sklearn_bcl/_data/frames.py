@@ -71,8 +71,8 @@ class Column:
         assert self.categories is not None
         return [self.categories[code] for code in np.unique(self.values) if code >= 0]
 
-    def as_numbers(self) -> NDArray[np.float32]:
-        """Return the numbers, or raise ``ValueError`` if they are none."""
+    def as_numbers(self) -> NDArray[Any]:
+        """Return numbers of any dtype, or raise ``ValueError`` if they are none."""
         numbers = self.values
         if self.categories is not None:
             if self.kind() not in ("", "number", "boolean"):
@@ -86,15 +86,13 @@ class Column:
             for code in np.unique(self.values[self.values >= 0]):
                 lookup[code] = _as_float(self.categories[code])
             numbers = lookup[self.values]
-        with np.errstate(over="ignore"):
-            result = numbers.astype(np.float32)
-        too_large = np.isinf(result)
-        if too_large.any():
+        if numbers.dtype.kind == "f" and np.isinf(numbers).any():
+            value = numbers[np.isinf(numbers)][0]
             raise ValueError(
-                f"{self.label} contains infinity or a value too large for float32, "
-                f"{numbers[too_large][0]!r}. Replace it, or rescale the column."
+                f"{self.label} contains infinity or a value too large for float64, "
+                f"{value!r}. Replace it, for example by NaN, a missing value."
             )
-        return result
+        return numbers
 
 
 def is_frame(X: Any) -> bool:
@@ -134,18 +132,21 @@ def labels_of(names: Sequence[str] | None, n_columns: int) -> list[str]:
     return [f"Column {name!r}" for name in names]
 
 
-def read_numbers(X: Any, names: Sequence[str] | None) -> NDArray[np.float32] | None:
-    """Return a DataFrame of pandas all at once, if it holds numbers of NumPy only."""
+def read_numbers(X: Any, names: Sequence[str] | None) -> NDArray[Any] | None:
+    """Return a DataFrame of pandas all at once, if it holds numbers of NumPy only.
+
+    Otherwise, return None.
+    """
     if not _is_a("pandas", "DataFrame", X) or not all(
         isinstance(dtype, np.dtype) and dtype.kind in "fiu" for dtype in X.dtypes
     ):
         return None
-    with np.errstate(over="ignore"):
-        values: NDArray[np.float32] = X.to_numpy(dtype=np.float32)
-        is_suspect = not np.isfinite(values.sum())
-    for j in np.flatnonzero(np.isinf(values).any(axis=0)) if is_suspect else ():
-        label = labels_of(names, X.shape[1])[j]
-        Column(label, X.iloc[:, j].to_numpy(dtype=np.float64)).as_numbers()
+    values: NDArray[Any] = X.to_numpy()
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore", invalid="ignore"):
+            is_suspect = not np.isfinite(values.sum(dtype=np.float64))
+        for j in np.flatnonzero(np.isinf(values).any(axis=0)) if is_suspect else ():
+            Column(labels_of(names, X.shape[1])[j], values[:, j]).as_numbers()
     return values
 
 

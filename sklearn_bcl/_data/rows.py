@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -157,15 +156,25 @@ def _canonical(X: Any) -> Any:
     return X
 
 
+class _Writeable:
+    """A read-only array or memory map, for torch, which wants to write to all.
+
+    Nothing ever does: batches are copies. Silencing torch's warning would change the
+    filters of other threads.
+    """
+
+    def __init__(self, X: NDArray[Any]) -> None:
+        self.array = X  # keeps the memory
+        interface = X.__array_interface__
+        address, _ = interface["data"]
+        self.__array_interface__ = {**interface, "data": (address, False)}
+
+
 def _as_tensor(X: NDArray[Any], device: torch.device) -> Tensor:
     X = np.asarray(X)
-    if X.flags.writeable:
-        data = torch.from_numpy(X)
-    else:
-        with warnings.catch_warnings():
-            # Batches are copies: nothing ever writes to such an array or memory map.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not wr")
-            data = torch.from_numpy(X)
+    if not X.flags.writeable:
+        X = np.asarray(_Writeable(X))
+    data = torch.from_numpy(X)
     return data.to(device) if _fits(data, device) else data
 
 

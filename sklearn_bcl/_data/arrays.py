@@ -1,0 +1,177 @@
+"""From what a user may hand in as rows to an array of numbers, or a clear error."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.utils.validation import check_array
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from sklearn_bcl._data.frames import DATES_ERROR, is_frame
+
+SINGLE_IMAGE_CHANNELS = (3, 4)  # of an array of three axes, in place of n images
+
+
+def as_array(X: Any, what: str = "'X'") -> Any:
+    """Return rows as a NumPy array, a CSR matrix or a DataFrame.
+
+    Values stay as they are, and are not looked at.
+    """
+    if is_frame(X) or sparse.issparse(X) or type(X) is np.ndarray:
+        return X
+    if isinstance(X, Tensor):
+        return _from_tensor(X, what)
+    _refuse(X, what)
+    if isinstance(X, Sequence) and not hasattr(X, "__array__"):
+        return _from_sequence(X, what)
+    return np.asarray(X)
+
+
+def _refuse(X: Any, what: str) -> None:
+    """Raise ``TypeError`` for what holds rows, but not as an array."""
+    kind = type(X).__name__
+    if X is None:
+        raise TypeError(f"{what} is None. Give rows: an array, a DataFrame or a list.")
+    if isinstance(X, str | bytes | os.PathLike):
+        raise TypeError(
+            f"{what} is {X!r}. Give the rows themselves: read the file first, for "
+            "example with pandas.read_csv, numpy.load or PIL.Image.open."
+        )
+    if isinstance(X, Dataset | DataLoader):
+        raise TypeError(
+            f"{what} is a {kind}. Give its rows as one array or tensor, without "
+            "labels, for example dataset.tensors[0] of a TensorDataset, or "
+            "numpy.stack([row for row, label in dataset])."
+        )
+    if isinstance(X, np.ma.MaskedArray):
+        raise TypeError(
+            f"{what} is a masked array, whose mask would be lost. Give X.filled("
+            "numpy.nan): NaN is a missing value of a table."
+        )
+    is_image = hasattr(X, "getbands") and hasattr(X, "size")  # of PIL
+    if is_image:
+        raise TypeError(f"{what} is a single image. Give a list of images: [image].")
+    if isinstance(X, Mapping):
+        raise TypeError(
+            f"{what} is a {kind}. Give a DataFrame, pandas.DataFrame(X), or an array."
+        )
+    if not hasattr(X, "__array__") and not isinstance(X, Sequence):
+        if isinstance(X, Iterable):
+            raise TypeError(f"{what} is a {kind}. Give an array, or list(X).")
+        raise TypeError(f"{what} is a {kind}. Give an array, a DataFrame or a list.")
+
+
+def _from_tensor(X: Tensor, what: str) -> NDArray[Any]:
+    if X.layout != torch.strided:
+        raise TypeError(
+            f"{what} is a tensor of layout {X.layout}. Give X.to_dense(), or a sparse "
+            "matrix of SciPy."
+        )
+    if X.is_quantized:
+        raise TypeError(f"{what} is a quantized tensor. Give X.dequantize().")
+    if X.device.type == "meta":
+        raise TypeError(f"{what} is a tensor on the device 'meta', without values.")
+    X = X.detach().as_subclass(Tensor).cpu().resolve_conj().resolve_neg()
+    if X.dtype.is_floating_point and X.dtype not in (torch.float32, torch.float64):
+        X = X.float()  # bfloat16, which NumPy lacks, and narrower ones
+    array: NDArray[Any] = X.numpy()
+    return array
+
+
+def _from_sequence(X: Sequence[Any], what: str) -> NDArray[Any]:
+    """Return a list of rows, images or tensors as an array."""
+    if len(X) and all(isinstance(row, str | bytes | os.PathLike) for row in X):
+        raise TypeError(
+            f"{what} is a list of paths or strings, such as {X[0]!r}. Read the files "
+            "first: [PIL.Image.open(path) for path in X]. For one column of "
+            "categories, give a DataFrame."
+        )
+    if len(X) and all(isinstance(row, Tensor) for row in X):
+        X = [_from_tensor(row, what) for row in X]
+    missing = [i for i, row in enumerate(X) if row is None]
+    if missing:
+        raise ValueError(f"{what} has no row at {missing[0]}, but None. Leave it out.")
+    shapes = {np.shape(row) for row in X if hasattr(row, "__array_interface__")}
+    if len(shapes) > 1:
+        first, second = sorted(shapes)[:2]
+        raise ValueError(
+            f"{what} has rows of different shapes, such as {first} and {second}. Give "
+            "all of one shape: resize or crop images first, for example with "
+            "PIL.ImageOps.fit(image, (32, 32)) and image.convert('RGB')."
+        )
+    try:
+        return np.asarray(X)
+    except ValueError as error:
+        if "inhomogeneous" not in str(error):
+            raise
+        raise ValueError(
+            f"{what} has rows of different lengths. Give the same number of values in "
+            f"each row, NaN where one is missing. {error}"
+        ) from error
+
+
+def check_numbers(
+    X: Any, *, is_image: bool, min_rows: int, owner: str, dtype: Any = None
+) -> Any:
+    """Return rows that are valid numbers: finite, but for NaN in a table.
+
+    Numbers of an array stay of their dtype, Python objects become float64. scikit-learn
+    says what is wrong with others.
+    """
+    kind = getattr(X, "dtype", np.dtype(object)).kind
+    if kind in "mM":
+        raise ValueError(DATES_ERROR.format(label="'X'"))
+    if kind == "V":
+        raise ValueError(
+            "'X' is a structured array. Give a DataFrame, pandas.DataFrame(X)."
+        )
+    if isinstance(X, np.ndarray) and X.ndim > 1 and len(X) >= min_rows and X.size:
+        if kind == "O":
+            X = _of_objects(X)
+            kind = X.dtype.kind
+        if kind in "iub" or (kind == "f" and _is_valid(X, allow_nan=not is_image)):
+            return X
+    checks: dict[str, Any] = {"ensure_min_samples": min_rows, "dtype": None}
+    if is_image:
+        checks |= {"allow_nd": True}
+    else:
+        checks |= {"accept_sparse": "csr", "ensure_all_finite": "allow-nan"}
+    if kind in "OUS":
+        checks["dtype"] = np.float64
+    try:
+        return check_array(X, estimator=owner, input_name="X", **checks)
+    except ValueError as error:
+        if "could not convert" not in str(error):
+            raise
+        raise ValueError(
+            f"{error}. Arrays hold numbers. For columns of categories, give a "
+            "DataFrame, or their indices in 'categorical_features'."
+        ) from error
+    except TypeError as error:
+        if "NAType" not in str(error):
+            raise
+        raise TypeError(
+            f"{error}. Give the DataFrame itself, or NaN in place of NA."
+        ) from error
+
+
+def _of_objects(X: NDArray[Any]) -> NDArray[Any]:
+    """Return an array of Python objects as float64, where they are numbers."""
+    try:
+        return X.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return X
+
+
+def _is_valid(X: NDArray[Any], *, allow_nan: bool) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(X.sum(dtype=np.float64)):  # in most arrays
+            return True
+    return bool(not np.isinf(X).any() if allow_nan else np.isfinite(X).all())

@@ -1,0 +1,162 @@
+"""Columns in units in which float32 tells their values apart."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+MOST_SAMPLED = 1024  # rows to measure on
+# Spreads whose squares float32 holds with room to spare.
+LEAST_SPREAD, MOST_SPREAD = 2.0**-40, 2.0**40
+# A spread of fewer steps of float32, at the size of the values, asks for an offset.
+LEAST_STEPS = 2.0**12
+STEPS = 2.0**23  # of float32, between a power of two and the next
+
+
+@dataclass(frozen=True)
+class Units:
+    """Offset and unit of those columns that float32 would not hold as they are.
+
+    A column in tiny or huge units is divided by a power of two, which is exact. From
+    one whose values are large beside their differences, such as a time stamp, the
+    median is subtracted before. All this is done in float64. Other columns stay as they
+    are.
+
+    Parameters
+    ----------
+    columns : tuple of int
+    offset, unit : tuple of float
+        One for each of these columns.
+    """
+
+    columns: tuple[int, ...] = ()
+    offset: tuple[float, ...] = ()
+    unit: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, X: Any, labels: Sequence[str]) -> Units:
+        """Return the units of the columns of an array, or of a CSR matrix.
+
+        `labels` names columns in the warning about those that float32 cannot hold.
+        """
+        if sparse.issparse(X):
+            return cls._of_sparse(X)
+        step = -(-len(X) // MOST_SAMPLED)
+        values = np.sort(X[::step].astype(np.float64), axis=0)  # missing ones last
+        n_present = (~np.isnan(values)).sum(axis=0)
+        last = np.maximum(n_present - 1, 0)
+        every = np.arange(values.shape[1])
+        low, median, high, least, most = (
+            values[(share * last).astype(int), every]
+            for share in (0.25, 0.5, 0.75, 0, 1)
+        )
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            spread = np.where(high > low, high / 2 - low / 2, most / 2 - least / 2)
+            is_offset = np.abs(median) * LEAST_STEPS > spread * STEPS
+            is_offset &= spread > 0
+            exponent = np.floor(np.log2(np.where(spread > 0, spread, np.abs(median))))
+        is_scaled = (spread > 0) & (spread < LEAST_SPREAD) | (spread > MOST_SPREAD)
+        is_scaled |= np.abs(median) > MOST_SPREAD**2
+        (columns,) = np.nonzero(is_offset | is_scaled)
+        units = cls(
+            tuple(columns.tolist()),
+            tuple(np.where(is_offset, median, 0.0)[columns].tolist()),
+            tuple(np.where(is_scaled, np.exp2(exponent), 1.0)[columns].tolist()),
+        )
+        with np.errstate(over="ignore"):
+            units._warn_of_lost_values(values, labels)
+        return units
+
+    @classmethod
+    def joined(cls, parts: Mapping[int, Units]) -> Units:
+        """Return the units of a table from those of some of its columns, one each."""
+        found = [(j, *u.offset, *u.unit) for j, u in parts.items() if u.columns]
+        columns, offset, unit = zip(*found, strict=True) if found else ((), (), ())
+        return cls(tuple(columns), tuple(offset), tuple(unit))
+
+    @property
+    def by_column(self) -> dict[int, Units]:
+        """Units of each single column that has some."""
+        each = zip(self.columns, self.offset, self.unit, strict=True)
+        return {j: Units((0,), (offset,), (unit,)) for j, offset, unit in each}
+
+    @classmethod
+    def _of_sparse(cls, X: Any) -> Units:
+        """Return units without offsets, which would leave no zeros."""
+        sizes = np.abs(X.data[X.data != 0], dtype=np.float64)
+        if not sizes.size or LEAST_SPREAD < sizes.min() <= sizes.max() < MOST_SPREAD:
+            return cls()
+        largest = np.zeros(X.shape[1])
+        np.fmax.at(largest, X.indices, np.abs(X.data, dtype=np.float64))
+        is_scaled = (largest < LEAST_SPREAD) | (largest > MOST_SPREAD)
+        (columns,) = np.nonzero(is_scaled & (largest > 0))
+        unit = np.exp2(np.floor(np.log2(largest[columns])))
+        return cls(tuple(columns.tolist()), (0.0,) * len(columns), tuple(unit.tolist()))
+
+    def to_float32(self, X: Any, labels: Sequence[str]) -> Any:
+        """Return numbers, or a CSR matrix, as float32, in these units.
+
+        Raises ``ValueError`` where a value is still too large. `labels` are names.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = self._in_units(X)
+            values = result.data if sparse.issparse(result) else result
+            if not np.isfinite(values.sum(dtype=np.float64)) and np.isinf(values).any():
+                place = np.nonzero(np.isinf(values))
+                is_sparse = sparse.issparse(X)
+                j = int(X.indices[place[0][0]] if is_sparse else place[1][0])
+                value = (X.data if is_sparse else X)[place][0]
+                raise ValueError(
+                    f"{labels[j]} contains infinity or a value too large for float32, "
+                    f"{value!r}. Replace it, for example by NaN, a missing value, or "
+                    "clip the column."
+                )
+        return result
+
+    def _in_units(self, X: Any) -> Any:
+        if sparse.issparse(X):
+            data = X.data
+            if self.columns:
+                unit = np.ones(X.shape[1])
+                unit[list(self.columns)] = self.unit
+                data = data / unit[X.indices]
+            if data.dtype == np.float32:
+                return X
+            parts = data.astype(np.float32), X.indices, X.indptr
+            return type(X)(parts, shape=X.shape)
+        result = X.astype(np.float32, order="C", copy=False)
+        if self.columns:
+            columns = list(self.columns)
+            result = result.copy() if result is X else result
+            result[:, columns] = (X[:, columns] - np.array(self.offset)) / self.unit
+        return result
+
+    def _warn_of_lost_values(
+        self, values: NDArray[np.float64], labels: Sequence[str]
+    ) -> None:
+        """Name columns of which float32 holds less than half of the values."""
+        n_before, n_after = (
+            (np.diff(some, axis=0) > 0).sum(axis=0) + 1
+            for some in (values, self._in_units(values))
+        )
+        (lost,) = np.nonzero(2 * n_after < n_before + (n_after == 1))
+        if lost.size:
+            j = int(lost[0])
+            warnings.warn(
+                f"{labels[j]} has values that float32 cannot tell apart"
+                f": of {n_before[j]} values in {len(values)} rows, {n_after[j]} are "
+                f"left. {len(lost)} columns are like this. Rows are computed in "
+                "float32: transform the columns so that their differences are of one "
+                "size, for example by ranks or logarithms.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+
+NO_UNITS = Units()
