@@ -97,8 +97,8 @@ class BinPredictor(nn.Module):
     ) -> Tensor:
         """Return the mean cross-entropy over values.
 
-        `x` are rows ``(n, n_features)``, `embeddings` those of one view or several of
-        them, one after the other, ``(n_views * n, n_components)``.
+        `x` are rows ``(n, n_features)``, `embeddings` those of a view of them, ``(n,
+        n_components)``.
         """
         chosen: Tensor | slice = slice(None)
         if (n_columns := len(self.columns)) > MOST_COLUMNS:
@@ -113,8 +113,7 @@ class BinPredictor(nn.Module):
         logits = embeddings @ weight.flatten(0, 1).T + bias.flatten()
         is_empty = F.pad(self.edges[chosen].isinf(), (1, 0))  # above an infinite edge
         logits = logits.unflatten(1, bias.shape).masked_fill(is_empty, -torch.inf)
-        n_views = len(embeddings) // len(x)
-        bins = self.bins(x, chosen).repeat(n_views, 1)
+        bins = self.bins(x, chosen)
         total = F.cross_entropy(
             logits.flatten(0, 1),
             bins.flatten(),

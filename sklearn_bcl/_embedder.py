@@ -164,8 +164,8 @@ class BCLEmbedder(
         ones count more, at 1 the most; below, easy ones, of which fewest are false.
     bin_weight : float >= 0, default=0.3
         Weight of a second loss beside any `loss`, for tables. A linear map predicts in
-        which of 8 quantile bins each number of a row is, from the embeddings of both
-        views [3]_. Categories are not predicted; of more than 16 numbers, a random 16
+        which of 8 quantile bins each number of a row is, from the embedding of a view
+        [3]_. Categories are not predicted; of more than 16 numbers, a random 16
         in each step, and of more than 512 always some of the same 512. At 0, there is
         `loss` alone, as in the paper.
 

@@ -27,6 +27,7 @@ from sklearn_bcl._data.rows import RowBatches, Rows
 from sklearn_bcl._interrupts import Interrupts
 from sklearn_bcl._random import Draws, draws_globally
 from sklearn_bcl._sparse import SparseBatch
+from sklearn_bcl.augmentations import identity_view
 from sklearn_bcl.encoders import ProjectedEncoder, takes_sparse
 from sklearn_bcl.losses import NTXentLoss
 
@@ -228,7 +229,9 @@ class ContrastiveNet(NeuralNet):
         with draws.lent(self._run.draws_globally["loss"]):
             loss: Tensor = self.criterion_(z1, z2, **labels)
         if self.module_.bins is not None:
-            of_bins = self.module_.bins(features, X, draws.generator)
+            # Of one view, which is cheaper: the first in which values are redrawn.
+            place = int(self.augmentation[0] is identity_view)
+            of_bins = self.module_.bins(features.chunk(2)[place], X, draws.generator)
             loss = loss + self.bin_weight * of_bins
         return loss
 

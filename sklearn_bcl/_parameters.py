@@ -41,6 +41,7 @@ from sklearn_bcl.encoders import ProjectedEncoder, takes_sparse
 
 LOSS_PARAMETERS = ("temperature", "tau_plus", "alpha", "beta")
 MOST_DENSITY = 0.1  # up to which sparse products are faster than dense ones
+MOST_HIDDEN_UNITS = (512, 128)  # of the head: as in the paper, and of "mlp" on tables
 UNMEASURED_ALPHA = 0.9  # before the first measurement
 STOPPING_PARAMETERS = ("validation_fraction", "n_iter_no_change", "tol")
 
@@ -216,18 +217,7 @@ def make_net(parameters: dict[str, Any], train: Rows, seed: int) -> ContrastiveN
     with trial("augmentation"):
         views = make_views(parameters["augmentation"], train.format, example)
     with trial("encoder"), Float32Factories(torch.Generator().manual_seed(seed)):
-        encoder, size = make_encoder(
-            parameters["encoder"],
-            train.format,
-            example,
-            n_components=parameters["n_components"],
-            hidden_layer_sizes=parameters["hidden_layer_sizes"],
-            allow_nan=train.has_gaps,
-        )
-        bins = None
-        if train.format.layout is None and parameters["bin_weight"] > 0:
-            bins = BinPredictor.of(train, size, np.random.RandomState(seed))
-        module = ProjectedEncoder(encoder, size, parameters["projection_size"], bins)
+        module = _make_module(parameters, train, seed)
     callbacks = make_callbacks(
         parameters["callbacks"],
         loss,
@@ -241,7 +231,7 @@ def make_net(parameters: dict[str, Any], train: Rows, seed: int) -> ContrastiveN
         module,
         augmentation=views,
         bin_weight=float(parameters["bin_weight"]),
-        keep_sparse=_keeps_sparse(train, encoder, views),
+        keep_sparse=_keeps_sparse(train, module.encoder, views),
         criterion=loss,
         batch_size=parameters["batch_size"],
         **_schedule(parameters, train),
@@ -255,16 +245,44 @@ def make_net(parameters: dict[str, Any], train: Rows, seed: int) -> ContrastiveN
     ).initialize()
 
 
+def _make_module(
+    parameters: dict[str, Any], train: Rows, seed: int
+) -> ProjectedEncoder:
+    """Return a new encoder and the heads that train it."""
+    encoder, size = make_encoder(
+        parameters["encoder"],
+        train.format,
+        train[:2],
+        n_components=parameters["n_components"],
+        hidden_layer_sizes=parameters["hidden_layer_sizes"],
+        allow_nan=train.has_gaps,
+    )
+    bins = None
+    if train.format.layout is None and parameters["bin_weight"] > 0:
+        bins = BinPredictor.of(train, size, np.random.RandomState(seed))
+    return ProjectedEncoder(
+        encoder,
+        size,
+        parameters["projection_size"],
+        bins,
+        MOST_HIDDEN_UNITS[_is_quick(parameters, train)],
+    )
+
+
 def _schedule(parameters: dict[str, Any], train: Rows) -> dict[str, Any]:
     """Return the step size and the number of epochs."""
     max_epochs, learning_rate = parameters["max_epochs"], parameters["learning_rate"]
-    is_image = train.format.layout is not None
-    is_quick = not is_image and isinstance(parameters["encoder"], str)
+    is_quick = _is_quick(parameters, train)
     if isinstance(max_epochs, str):
         max_epochs = auto_epochs(len(train), is_quick, parameters["early_stopping"])
     if isinstance(learning_rate, str):
         learning_rate = AUTO_LEARNING_RATES[is_quick]
     return {"lr": learning_rate, "max_epochs": max_epochs}
+
+
+def _is_quick(parameters: dict[str, Any], train: Rows) -> bool:
+    """Return whether the encoder is "mlp" on a table, which trains in fewer steps."""
+    return train.format.layout is None and isinstance(parameters["encoder"], str)
 
 
 def _keeps_sparse(train: Rows, encoder: nn.Module, views: ViewPair) -> bool:

@@ -27,6 +27,7 @@ from sklearn_bcl.augmentations import (
     GaussianNoise,
     ImageAugmentation,
     OfColumns,
+    identity_view,
 )
 from sklearn_bcl.encoders import (
     ConvNetEncoder,
@@ -110,11 +111,6 @@ def make_loss(
     if not isinstance(value, Tensor) or value.ndim != 0:
         raise ValueError(f"'loss' must return a scalar tensor. Got {_describe(value)}.")
     return module
-
-
-def identity_view(x: Any, generator: torch.Generator) -> Any:
-    """Return the rows as they are: the view that None stands for in a pair."""
-    return x
 
 
 def is_for_sparse(view: Augmentation) -> bool:

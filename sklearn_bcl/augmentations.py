@@ -39,6 +39,11 @@ __all__ = [
 ]
 
 
+def identity_view(x: Any, generator: Generator) -> Any:
+    """Return the rows as they are: the view that None stands for in a pair."""
+    return x
+
+
 def _random_mask(x: Tensor, rate: float, generator: Generator) -> Tensor:
     draws = torch.rand(
         x.shape, generator=generator, device=x.device, dtype=torch.float32

@@ -39,7 +39,6 @@ __all__ = [
     "resnet_encoder",
 ]
 
-MOST_HIDDEN_UNITS = 512  # of the head, as in the paper
 MOST_CELLS = 4  # along each side of an image
 LEAST_CHANNELS = 16  # of each cell
 NEGATIVE_SLOPE = 0.1  # of the leaky ReLU
@@ -451,7 +450,9 @@ class ProjectedEncoder(nn.Module):
         Size of the projections that the loss compares.
     bins : torch.nn.Module, default=None
         A second head with a loss of its own, ``bins(read, x, generator)``: of what the
-        heads read of both views, ``(2n, n_components)``, for the rows ``(n, size)``.
+        heads read of a view, ``(n, n_components)``, for the rows ``(n, size)``.
+    most_hidden_units : int, default=512
+        Of the head, which has as many as `n_components` if that is less.
 
     Examples
     --------
@@ -467,11 +468,12 @@ class ProjectedEncoder(nn.Module):
         n_components: int,
         projection_size: int,
         bins: nn.Module | None = None,
+        most_hidden_units: int = 512,
     ) -> None:
         super().__init__()
         self.n_components = n_components
         self.encoder = encoder
-        hidden_size = min(n_components, MOST_HIDDEN_UNITS)
+        hidden_size = min(n_components, most_hidden_units)
         self.head = nn.Sequential(
             nn.Linear(n_components, hidden_size),
             nn.ReLU(),
