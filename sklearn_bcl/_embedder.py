@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
@@ -24,7 +23,6 @@ from torch import Tensor, nn
 
 from sklearn_bcl._ambient import standard_torch
 from sklearn_bcl._data.rows import MIN_BATCH_ROWS
-from sklearn_bcl._device import resolve_device
 from sklearn_bcl._interrupts import Interrupts
 from sklearn_bcl._model import Model
 from sklearn_bcl._net import Augmentation
@@ -36,8 +34,9 @@ from sklearn_bcl._parameters import (
 )
 from sklearn_bcl._parts import AUGMENTATIONS, ENCODERS, LOSSES, OPTIMIZERS
 from sklearn_bcl._posterior import PosteriorMixin
+from sklearn_bcl._saving import SavingMixin
 from sklearn_bcl._sklearn_compat import Interval, StrOptions, fit_context
-from sklearn_bcl.losses import ContrastiveLoss
+from sklearn_bcl.losses import LEAST_TEMPERATURE, ContrastiveLoss
 
 __all__ = ["BCLEmbedder"]
 
@@ -67,7 +66,11 @@ def _trains_single_epochs(embedder: BCLEmbedder) -> bool:
 
 
 class BCLEmbedder(
-    PosteriorMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    PosteriorMixin,
+    SavingMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Embed unlabeled rows by Bayesian contrastive learning.
 
@@ -145,7 +148,7 @@ class BCLEmbedder(
         ``loss(z1, z2, y=y)`` with the labels given to `fit`, which needs them unless
         ``y`` has a default: a tensor ``(n,)`` of int64, or float32 if they are floats.
         Labels that are no numbers become codes in their order, -1 means none.
-    temperature : float > 0, default=0.5
+    temperature : float >= 1e-6, default=0.5
         Softmax temperature of the cosine similarities.
     tau_plus : float in [0, 1) or "labels", default=0.1
         Class prior of "bcl", "dcl" and "hcl": probability that another row is a false
@@ -306,7 +309,7 @@ class BCLEmbedder(
         "image_shape": ["array-like", None],
         "channel_order": [StrOptions({"auto", "first", "last"})],
         "loss": [StrOptions(set(LOSSES)), nn.Module],
-        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "temperature": [Interval(Real, LEAST_TEMPERATURE, None, closed="left")],
         "tau_plus": [Interval(Real, 0, 1, closed="left"), StrOptions({"labels"})],
         "alpha": [Interval(Real, 0.5, 1, closed="both"), StrOptions({"labels"})],
         "beta": [Interval(Real, 0, 1, closed="right")],
@@ -591,13 +594,6 @@ class BCLEmbedder(
             }
         kept = {k: v for k, v in vars(self).items() if k not in OPTIONAL_ATTRIBUTES}
         self.__dict__ = {**kept, **fitted}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if hasattr(self, "_model"):
-            # A pickled net is on the CPU, and stays there without its GPU.
-            with suppress(ValueError):
-                self._model.net.to(resolve_device(self.device))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -24,6 +24,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from sklearn_bcl._data.rows import RowBatches, Rows
+from sklearn_bcl._files import plain_history
 from sklearn_bcl._interrupts import Interrupts
 from sklearn_bcl._random import Draws, draws_globally
 from sklearn_bcl._sparse import SparseBatch
@@ -160,7 +161,7 @@ class ContrastiveNet(NeuralNet):
         """Train; where an epoch is cut off, go back to the end of the one before."""
         is_ended = False
         try:
-            self.fit_loop(rows)
+            self.fit_loop(rows, epochs=self.max_epochs - len(self.history))
         except KeyboardInterrupt as error:
             is_ended = True
             if not _comes_from_a_callback(error):
@@ -195,11 +196,30 @@ class ContrastiveNet(NeuralNet):
     def _store(self, *, by_columns: bool) -> None:
         for layer in self.module_.encoder.first_layers:
             layer.store(by_columns=by_columns)
-            weight = layer.weight
-            state = self.optimizer_.state.get(weight, {})
+        self._store_moments()
+
+    def _store_moments(self) -> None:
+        """Store what the optimizer keeps of a weight in the order of the weight.
+
+        Fused optimizers go through both as they are in memory.
+        """
+        for weight, state in self.optimizer_.state.items():
             for name, moment in state.items():
                 if isinstance(moment, Tensor) and moment.shape == weight.shape:
                     state[name] = torch.empty_like(weight.data).copy_(moment)
+
+    def load_optimizer(self, state: dict[str, Any]) -> None:
+        """Go on with the state of another optimizer."""
+        self.optimizer_.load_state_dict(state)
+        self._store_moments()
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Call the callbacks; an error of theirs says so."""
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except Exception as error:
+            error.add_note(f"It comes from {method_name} of one of the 'callbacks'.")
+            raise
 
     def get_split_datasets(
         self, X: Rows, y: Any = None, **kwargs: Any
@@ -295,6 +315,31 @@ class ContrastiveNet(NeuralNet):
             f"Lower 'learning_rate' (now {self.lr!r}), raise 'temperature', or check "
             "that 'augmentation', 'encoder' and 'loss' return finite values."
         )
+
+    def state_of_run(self) -> dict[str, Any]:
+        """Return all that the rest of a training follows from, but for its rows."""
+        run = self._run
+        return {
+            **self._weights(),
+            "loss": {k: v for k, v in vars(self.criterion_).items() if _is_number(v)},
+            "optimizer": self.optimizer_.state_dict(),
+            "order": run.order.get_state(),
+            "draws": run.draws.state(),
+            "history": plain_history(self.history),
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from a state, in place of the one that training has begun with."""
+        run = self._run
+        self._restore(state)
+        for name, value in state["loss"].items():
+            setattr(self.criterion_, name, value)
+        self.load_optimizer(state["optimizer"])
+        if self.keep_sparse and self.optimizer in SIMPLE_OPTIMIZERS:
+            self._store(by_columns=True)
+        run.order.set_state(state["order"])
+        run.draws.set_state(state["draws"])
+        self.history[:] = state["history"]
 
     def _weights(self) -> dict[str, Any]:
         return {
@@ -465,6 +510,10 @@ class ContrastiveNet(NeuralNet):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _comes_from_a_callback(error: KeyboardInterrupt) -> bool:

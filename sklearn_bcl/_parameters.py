@@ -9,7 +9,7 @@ import inspect
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,12 @@ from sklearn_bcl._parts import (
     takes_weight_decay,
 )
 from sklearn_bcl._random import Draws, Float32Factories
-from sklearn_bcl.callbacks import MeasuredAlpha, find_callbacks, make_callbacks
+from sklearn_bcl.callbacks import (
+    Checkpoint,
+    MeasuredAlpha,
+    find_callbacks,
+    make_callbacks,
+)
 from sklearn_bcl.encoders import ProjectedEncoder, takes_sparse
 
 LOSS_PARAMETERS = ("temperature", "tau_plus", "alpha", "beta")
@@ -76,6 +81,7 @@ def read_rows(
     `row_format` is that of an earlier fit that this one goes on with. `incremental`
     fits are followed by others. `owner` is the class of the estimator, for messages.
     """
+    _check_checkpoint(parameters, incremental)
     device = resolve_device(parameters["device"])
     is_one_of_several = incremental or row_format is not None
     layout = {name: parameters[name] for name in ("image_shape", "channel_order")}
@@ -105,6 +111,23 @@ def read_rows(
         fixed_codes=is_one_of_several and loss_reads_labels,
     )
     return Rows(X, row_format, device, labels)
+
+
+def _check_checkpoint(parameters: dict[str, Any], incremental: bool) -> None:
+    """Raise if a checkpoint is asked for where no fit could go on from it."""
+    if not find_callbacks(parameters["callbacks"], Checkpoint):
+        return
+    if incremental:
+        raise ValueError(
+            "'callbacks' Checkpoint is for fit. Of partial_fit, each call is one epoch:"
+            " save the embedder after it, embedder.save(path, optimizer=True)."
+        )
+    if not isinstance(parameters["random_state"], Integral):
+        raise ValueError(
+            "'callbacks' Checkpoint needs an int as 'random_state', so that a second "
+            "call starts from the same weights. Got "
+            f"{parameters['random_state']!r}."
+        )
 
 
 def hold_out(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import pickle
+import warnings
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any, Literal
@@ -21,6 +23,7 @@ from torch import Tensor, nn
 from sklearn_bcl._data.columns import Columns
 from sklearn_bcl._data.format import RowFormat
 from sklearn_bcl._net import Augmentation, ViewPair, labels_argument
+from sklearn_bcl._random import Draws
 from sklearn_bcl.augmentations import (
     FeatureCorruption,
     FeatureMasking,
@@ -67,6 +70,11 @@ AUTO_LEARNING_RATES = (1e-3, 2e-3)
 AUTO_EPOCHS = (200, 100)  # for up to so many rows:
 AUTO_ROWS = 2_400
 LEAST_EPOCHS = 10
+NOT_IMPORTABLE = ("local object", "lambda", "attribute lookup", "not the same object")
+PARAMETRIZED = (
+    " Modules of torch.nn.utils.parametrizations cannot be pickled. Make their weights "
+    "in forward instead, or train without."
+)
 STOPPED_EPOCHS = 200  # at most, where training stops early
 
 
@@ -97,12 +105,11 @@ def make_loss(
         names = inspect.signature(LOSSES[loss]).parameters
         return LOSSES[loss](**{k: v for k, v in parameters.items() if k in names})
     module = copy.deepcopy(loss)
-    z = torch.ones(2, projection_size)
+    z = torch.ones(2, projection_size, dtype=torch.float32, requires_grad=True)
     arguments = {} if labels_argument(module) is None else {"y": labels}
     call = f"loss(z1, z2{', y=y' if arguments else ''})"
     try:
-        with torch.no_grad():
-            value = copy.deepcopy(module).cpu()(z, z, **arguments)
+        value = copy.deepcopy(module).cpu()(z, z, **arguments)
     except Exception as error:
         raise ValueError(
             f"'loss' must be called as {call} on two tensors of shape (n, "
@@ -110,6 +117,12 @@ def make_loss(
         ) from error
     if not isinstance(value, Tensor) or value.ndim != 0:
         raise ValueError(f"'loss' must return a scalar tensor. Got {_describe(value)}.")
+    if not value.requires_grad:
+        raise ValueError(
+            "'loss' must be differentiable. Its value has no gradient: compute it from "
+            "z1 and z2 by torch's functions, without detach() or no_grad()."
+        )
+    check_picklable("loss", module)
     return module
 
 
@@ -166,28 +179,77 @@ def _make_augmentation(
     if columns is not None and OfColumns.applies_to(copied):
         mask = torch.from_numpy(columns.is_categorical).to(example.device)
         copied = OfColumns(copied, mask if columns.categorical else None)
-    generator = torch.Generator(example.device).manual_seed(0)
-    try:
-        view = copied(example.clone(), generator)
-    except ImportError:
-        raise
-    except Exception as error:
-        raise ValueError(
-            "'augmentation' must be called as f(x, generator). It fails on rows of "
-            f"shape {tuple(example.shape)}: {error}"
-        ) from error
+    _try_augmentation(copied, example, columns)
+    if not isinstance(augmentation, str):
+        check_picklable("augmentation", copied)
+    return copied
+
+
+def _try_augmentation(
+    augmentation: Augmentation, example: Tensor, columns: Columns | None
+) -> None:
+    """Raise unless an augmentation does what it must, on some rows."""
+    views, rows = [], example.clone()
+    for _ in range(2):
+        generator = torch.Generator(example.device).manual_seed(0)
+        try:
+            with Draws(0, example.device).lent():
+                views.append(augmentation(rows, generator))
+        except ImportError:
+            raise
+        except Exception as error:
+            raise ValueError(
+                "'augmentation' must be called as f(x, generator). It fails on rows of "
+                f"shape {tuple(example.shape)}: {error}"
+            ) from error
+    view = views[0]
     if (
         not isinstance(view, Tensor)
         or view.shape != example.shape
         or view.dtype != example.dtype
+        or view.device != example.device
     ):
         raise ValueError(
-            "'augmentation' must return a tensor of the shape and dtype of its input, "
-            f"{_describe(example)}. Got {_describe(view)}."
+            "'augmentation' must return a tensor of the shape, dtype and device of its "
+            f"input, {_describe(example)}. Got {_describe(view)}."
+        )
+    if not torch.equal(rows.nan_to_num(), example.nan_to_num()):
+        raise ValueError(
+            "'augmentation' must return a new tensor. It has changed its input: start "
+            "with x = x.clone()."
+        )
+    if (view.isnan() & ~example.isnan().any() | view.isinf()).any():
+        raise ValueError(
+            "'augmentation' must return finite values. Of rows without missing values, "
+            f"it returns {view[~view.isfinite()][0].item()}."
+        )
+    if not torch.equal(view.nan_to_num(), views[1].nan_to_num()):
+        warnings.warn(
+            "'augmentation' does not draw from the generator that it is given, nor "
+            "from torch's: equal generators give other views. So 'random_state' does "
+            "not make fits reproducible.",
+            UserWarning,
+            stacklevel=2,
         )
     if columns is not None:
         _check_codes(view, columns)
-    return copied
+
+
+def check_picklable(name: str, part: Any) -> None:
+    """Raise ``ValueError`` for a part that no process could be sent.
+
+    What only lacks an importable name, as a lambda, goes to the workers of joblib.
+    """
+    try:
+        pickle.dumps(part)
+    except Exception as error:
+        if any(reason in str(error) for reason in NOT_IMPORTABLE):
+            return
+        raise ValueError(
+            f"{name!r} must be picklable, for parallel searches and to be saved. "
+            f"Pickling it fails: {error}"
+            + (PARAMETRIZED if "parametrized" in str(error) else "")
+        ) from error
 
 
 def _check_codes(view: Tensor, columns: Columns) -> None:
@@ -279,8 +341,9 @@ def _try_encoder(
     """Return a ResNet, or the user's encoder, and the size of its output."""
     try:
         module = _new_module(encoder, n_channels).to(example.device)
+        copy.deepcopy(module).train()(example)
+        output = module.eval()(example)
         with torch.no_grad():
-            output = module.eval()(example)
             head_input = getattr(module, "head_input", module)(example)
     except ImportError:
         raise
@@ -292,16 +355,25 @@ def _try_encoder(
         not isinstance(output, Tensor)
         or output.ndim != 2
         or len(output) != len(example)
+        or output.dtype != torch.float32
     ):
         raise ValueError(
-            "'encoder' must return a tensor of shape (n_rows, size). "
+            "'encoder' must return a float32 tensor of shape (n_rows, size). "
             f"Got {_describe(output)} for {len(example)} rows."
+        )
+    is_trained = any(weight.requires_grad for weight in module.parameters())
+    if is_trained and not output.requires_grad:
+        raise ValueError(
+            "'encoder' has weights to train, but its output has no gradient: leave "
+            "detach() and no_grad() out, or freeze it by encoder.requires_grad_(False)."
         )
     if not isinstance(head_input, Tensor) or head_input.shape != output.shape:
         raise ValueError(
             "'encoder' has a method head_input(x), which must return a tensor of the "
             f"shape of its output, {tuple(output.shape)}. Got {_describe(head_input)}."
         )
+    if not isinstance(encoder, str):
+        check_picklable("encoder", module)
     return module, output.shape[1]
 
 
@@ -318,12 +390,39 @@ def make_optimizer(
 ) -> dict[str, Any]:
     """Return an optimizer as skorch takes it, but for the learning rate."""
     factory, settings = optimizer_factory(optimizer)
+    if not isinstance(optimizer, str):
+        _try_optimizer(optimizer)
     if optimizer in ("adam", "adamw") and device.type in ("cpu", "cuda"):
         settings = {"fused": True}  # one kernel for all weights, a tenth of a step
     if takes_weight_decay(optimizer):
         settings = {"weight_decay": weight_decay, **settings}
     named = {f"optimizer__{name}": value for name, value in settings.items()}
     return {"optimizer": factory, **named}
+
+
+def _try_optimizer(optimizer: Callable[..., Any]) -> None:
+    """Raise unless an optimizer takes a step on a weight."""
+    weight = nn.Parameter(torch.ones(2, 2, dtype=torch.float32))
+
+    def closure() -> Tensor:
+        weight.grad = None
+        loss: Tensor = weight.square().sum()
+        loss.backward()
+        return loss
+
+    try:
+        made = optimizer([weight], lr=1e-3)
+        made.step(closure)
+    except Exception as error:
+        raise ValueError(
+            "'optimizer' must be called as optimizer(weights, lr=...) and take steps "
+            f"on dense gradients. It fails: {error}"
+        ) from error
+    if not isinstance(made, torch.optim.Optimizer):
+        raise ValueError(
+            "'optimizer' must make a torch.optim.Optimizer, as a subclass of it does. "
+            f"Got {_describe(made)}."
+        )
 
 
 def optimizer_factory(

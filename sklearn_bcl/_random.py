@@ -141,6 +141,16 @@ class Draws:
         kinds = {torch.device("cpu"), device}
         self._states = {d: Generator(d).manual_seed(seed).get_state() for d in kinds}
 
+    def state(self) -> dict[str, Any]:
+        """Return the state, as tensors."""
+        lent = {str(device): state for device, state in self._states.items()}
+        return {"generator": self.generator.get_state(), "lent": lent}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.generator.set_state(state["generator"])
+        self._states = {d: state["lent"][str(d)] for d in self._states}
+
     @contextmanager
     def lent(self, when: bool = True) -> Iterator[None]:
         """Let torch's global generators go on where the last call left ours.

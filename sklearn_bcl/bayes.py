@@ -218,7 +218,8 @@ def true_negative_posterior(
     p = _check_unit_array("p", p)
     u, one_minus_u, density = _unlabeled_density(p, alpha, tau_plus)
     true_negative = 2 * (alpha * one_minus_u + (1 - alpha) * u)
-    return np.asarray((1 - tau_plus) * true_negative / density)
+    # Rounding may exceed 1, where all samples are true negatives.
+    return np.minimum((1 - tau_plus) * true_negative / density, 1.0)
 
 
 def auc_from_alpha(alpha: ArrayLike) -> FloatArray:

@@ -1,22 +1,31 @@
 """skorch callbacks for the `callbacks` of :class:`~sklearn_bcl.BCLEmbedder`.
 
 Two of them change the ``alpha`` of :class:`~sklearn_bcl.losses.BCLLoss` during
-training: :class:`LinearAlpha` and :class:`MeasuredAlpha`. skorch's own callbacks do as
-well, but for those that score predictions.
+training: :class:`LinearAlpha` and :class:`MeasuredAlpha`. With a :class:`Checkpoint`, a
+fit goes on where an earlier process has ended. skorch's own callbacks do as well, but
+for those that score predictions.
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import (
+    BatchScoring,
+    Callback,
+    EarlyStopping,
+    EpochScoring,
+    PassthroughScoring,
+)
 from torch import nn
 from tqdm.auto import tqdm
 
+from sklearn_bcl._checkpoint import Checkpoint
 from sklearn_bcl._validation import check_interval
 from sklearn_bcl.bayes import alpha_from_auc
 from sklearn_bcl.losses import BCLLoss
@@ -26,10 +35,11 @@ if TYPE_CHECKING:
     from sklearn_bcl._data.rows import Rows
     from sklearn_bcl._net import ContrastiveNet
 
-__all__ = ["EpochProgress", "LinearAlpha", "MeasuredAlpha"]
+__all__ = ["Checkpoint", "EpochProgress", "LinearAlpha", "MeasuredAlpha"]
 
 # The AUC of so many rows has a standard error far below its changes in training.
 MOST_MEASURED_ROWS = 2048
+SCORING = (BatchScoring, EpochScoring, PassthroughScoring)
 
 
 class AlphaCallback(Callback):
@@ -196,6 +206,7 @@ def make_callbacks(
 
     Raises ``ValueError`` where alpha cannot change as the callbacks want.
     """
+    check_callbacks(callbacks, early_stopping)
     made = copy.deepcopy(list(callbacks or []))
     if alpha_is_measured and not find_callbacks(made, MeasuredAlpha):
         made.append(MeasuredAlpha())
@@ -226,8 +237,53 @@ def make_callbacks(
         )
     if show_progress:
         made.append(EpochProgress())
-    # Alpha is measured last when training ends: others may still change the weights.
-    return sorted(made, key=lambda item: bool(find_callbacks([item], AlphaCallback)))
+    # Alpha is measured last when training ends: others may still change the weights. A
+    # checkpoint holds what all others have done in an epoch.
+    last = (AlphaCallback, Checkpoint)
+    return sorted(
+        made, key=lambda item: [bool(find_callbacks([item], k)) for k in last[::-1]]
+    )
+
+
+def check_callbacks(callbacks: Sequence[Any] | None, early_stopping: bool) -> None:
+    """Raise ``ValueError`` for callbacks that cannot do here what they are for."""
+    names = [item[0] for item in callbacks or [] if isinstance(item, tuple) and item]
+    repeated = sorted({name for name in names if names.count(name) > 1}, key=str)
+    if repeated:
+        raise ValueError(
+            f"'callbacks' has {names.count(repeated[0])} of the name {repeated[0]!r}. "
+            "Give each a name of its own, or none."
+        )
+    for place, item in enumerate(callbacks or []):
+        is_pair = isinstance(item, tuple) and len(item) == 2 and item[0]
+        callback = item[1] if is_pair and isinstance(item[0], str) else item
+        kind = callback if isinstance(callback, type) else type(callback)
+        if not issubclass(kind, Callback):
+            raise ValueError(
+                f"'callbacks' must hold callbacks of skorch, classes of them or pairs "
+                f"(name, callback). Got {item!r} at place {place}. For a function of "
+                "your own, derive from skorch.callbacks.Callback and define "
+                "on_epoch_end(self, net, **kwargs)."
+            )
+        if issubclass(kind, SCORING):
+            raise ValueError(
+                f"'callbacks' {kind.__name__} scores predictions or batches, of which "
+                "an embedder has none. Leave it out: the losses of each epoch are in "
+                "history_[:, 'train_loss']."
+            )
+        if isinstance(callback, Checkpoint):
+            callback.check()
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(callback, type):
+            parameters = inspect.signature(callback).parameters
+            monitor = getattr(parameters.get("monitor"), "default", None)
+        is_validated = isinstance(monitor, str) and monitor.startswith("valid_loss")
+        if is_validated and not early_stopping:
+            raise ValueError(
+                f"'callbacks' {kind.__name__} monitors {monitor!r}, but no rows are "
+                f"held out. Set early_stopping=True, which does so and stops by their "
+                f"loss, or monitor={str(monitor).replace('valid', 'train')!r}."
+            )
 
 
 def find_callbacks(callbacks: Sequence[Any] | None, kind: type) -> list[Any]:

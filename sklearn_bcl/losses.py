@@ -46,6 +46,9 @@ __all__ = [
     "NTXentLoss",
 ]
 
+LEAST_TEMPERATURE = 1e-6  # below, only the rounding of similarities would count
+# Below, float32 may take it for 0, and 0 * -inf is NaN. The mean weight is 1 there.
+LEAST_CONCENTRATION = 1e-30
 LEAST_ROBUSTNESS = 1e-6  # below, it changes less than rounding does
 EXACT_SOFTPLUS = 50.0  # from here on, log(1 + e^x) is x in float64
 
@@ -58,7 +61,7 @@ class ContrastiveLoss(nn.Module):
 
     Parameters
     ----------
-    temperature : float > 0, default=0.5
+    temperature : float >= 1e-6, default=0.5
         Softmax temperature of the cosine similarities.
     robustness : float in [0, 1], default=0.0
         How strongly anchors are weighed down whose two views disagree, as when one was
@@ -103,7 +106,9 @@ class ContrastiveLoss(nn.Module):
 
     def __init__(self, temperature: float = 0.5, robustness: float = 0.0) -> None:
         super().__init__()
-        check_interval("temperature", temperature, 0, None, closed="neither")
+        check_interval(
+            "temperature", temperature, LEAST_TEMPERATURE, None, closed="left"
+        )
         check_interval("robustness", robustness, 0, 1)
         self.temperature = temperature
         self.robustness = robustness
@@ -202,7 +207,7 @@ class NTXentLoss(ContrastiveLoss):
 
     Parameters
     ----------
-    temperature : float > 0, default=0.5
+    temperature : float >= 1e-6, default=0.5
         Softmax temperature of the cosine similarities.
     robustness : float in [0, 1], default=0.0
         How strongly anchors are weighed down whose two views disagree. See
@@ -242,7 +247,7 @@ class BCLLoss(ContrastiveLoss):
 
     Parameters
     ----------
-    temperature : float > 0, default=0.5
+    temperature : float >= 1e-6, default=0.5
         Softmax temperature of the cosine similarities.
     tau_plus : float in [0, 1), default=0.1
         Class prior: probability that an unlabeled sample is a false negative,
@@ -311,7 +316,7 @@ class DebiasedLoss(ContrastiveLoss):
 
     Parameters
     ----------
-    temperature : float > 0, default=0.5
+    temperature : float >= 1e-6, default=0.5
         Softmax temperature of the cosine similarities.
     tau_plus : float in [0, 1), default=0.1
         Class prior: probability that an unlabeled sample is a false negative.
@@ -371,11 +376,11 @@ class HardNegativeLoss(ContrastiveLoss):
 
     Parameters
     ----------
-    temperature : float > 0, default=0.5
+    temperature : float >= 1e-6, default=0.5
         Softmax temperature of the cosine similarities.
     tau_plus : float in [0, 1), default=0.1
         Class prior: probability that an unlabeled sample is a false negative.
-    concentration : float >= 0, default=1.0
+    concentration : float in [0, 1e6], default=1.0
         Exponent b of the weights; 0 gives :class:`DebiasedLoss`. The paper calls it
         beta; it is not the ``beta`` of :class:`BCLLoss`.
     robustness : float in [0, 1], default=0.0
@@ -410,14 +415,14 @@ class HardNegativeLoss(ContrastiveLoss):
     ) -> None:
         super().__init__(temperature, robustness)
         check_interval("tau_plus", tau_plus, 0, 1, closed="left")
-        check_interval("concentration", concentration, 0, None, closed="left")
+        check_interval("concentration", concentration, 0, 1e6)
         self.tau_plus = tau_plus
         self.concentration = concentration
 
     def log_negative_mass(self, positive: Tensor, unlabeled: Tensor) -> Tensor:
         b = self.concentration
         log_sum = ((1 + b) * unlabeled).logsumexp(dim=1)
-        if b > 0:  # 0 * -inf is NaN, and the mean weight is 1 there
+        if b > LEAST_CONCENTRATION:
             log_mean_weight = (b * unlabeled).logsumexp(dim=1) - np.log(
                 len(unlabeled) - 2
             )

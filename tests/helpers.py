@@ -1,8 +1,13 @@
 """Small estimators and what tests of them share."""
 
+import os
+
 import torch
 
 from sklearn_bcl import BCLEmbedder
+
+# With SKLEARN_BCL_LONG=1, trials at random moments and of random values are many more.
+LONG = "SKLEARN_BCL_LONG" in os.environ
 
 
 def small(**params):

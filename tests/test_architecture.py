@@ -20,6 +20,7 @@ PACKAGE = Path(sklearn_bcl.__file__).parent
 # From the ground up: a room imports from the floors below its own only.
 FLOORS = [
     ["_sklearn_compat", "_random", "_device", "_interrupts", "_ranks", "_sparse"],
+    ["_version", "_files"],
     ["_validation", "_ambient", "_one_pass", "_layers"],
     ["_data.frames", "_data.units", "_data.images"],
     ["_data.scaling", "_data.columns", "_data.arrays"],
@@ -27,10 +28,13 @@ FLOORS = [
     ["losses", "encoders", "_data.format", "_data.labels"],
     ["_data.rows", "plotting._style"],
     ["_bins", "_net", "plotting._curves", "plotting._embedding", "plotting._search"],
+    ["_checkpoint"],
     ["_model", "_parts", "callbacks"],
     ["_posterior"],
     ["plotting._posterior"],
     ["_parameters", "plotting"],
+    ["_persistence"],
+    ["_saving"],
     ["_embedder"],
     [""],  # the package itself
 ]

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import small
+from helpers import LONG, small
 from numpy.testing import assert_array_equal
 from skorch.callbacks import Callback, EarlyStopping
 
@@ -186,4 +186,5 @@ def interrupted_fits(X, n_fits, params):
     ids=["slow callback", "early stopping"],
 )
 def test_interrupts_at_random_moments(X, params):
-    assert interrupted_fits(X, 8, params) == ["raised"] * 8
+    n_fits = 50 if LONG else 8
+    assert interrupted_fits(X, n_fits, params) == ["raised"] * n_fits

@@ -216,7 +216,7 @@ def bare_loop(X: np.ndarray, loss: nn.Module, n_epochs: int) -> None:
     x, generator = torch.from_numpy(X), torch.Generator().manual_seed(0)
     encoder = MLPEncoder(X.shape[1], 256)
     encoder.fit_statistics(x, np.random.RandomState(0))
-    net = ProjectedEncoder(encoder, 256, SIZE)
+    net = ProjectedEncoder(encoder, 256, SIZE, most_hidden_units=SIZE)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, weight_decay=1e-6)
     corrupt = FeatureCorruption()
     for _ in range(n_epochs):
@@ -232,7 +232,7 @@ def bare_loop(X: np.ndarray, loss: nn.Module, n_epochs: int) -> None:
 def least_products(n_features: int, n_steps: int) -> None:
     """The matrix products of a step on 256 rows: forward, by weights, by inputs."""
     sizes = [(n_features, 256), (n_features, 256), (256, 256), (256, 256)]
-    sizes += [(256, 256), (256, SIZE)]
+    sizes += [(256, SIZE), (SIZE, SIZE)]
     products = [(512, a, b) for a, b in sizes]
     needs_input = [False, False, True, True, True, True]
     pairs = []

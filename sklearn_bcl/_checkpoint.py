@@ -1,0 +1,195 @@
+"""A training that survives its process: the state after each epoch, in a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from skorch.callbacks import Callback
+from torch import Tensor
+
+from sklearn_bcl import _files, _version
+from sklearn_bcl._validation import check_interval
+
+if TYPE_CHECKING:
+    from sklearn_bcl._data.rows import Rows
+    from sklearn_bcl._net import ContrastiveNet
+
+KIND = "checkpoint"
+
+
+class Checkpoint(Callback):
+    """Write the state of a fit to a file after each epoch, and go on from there.
+
+    If a process ends before its fit does, the same call of `fit`, on the same rows with
+    the same parameters, goes on after the last epoch that was written. On a CPU with
+    the same number of threads, what it ends with is bit-equal to a fit that was not
+    interrupted: weights, optimizer, generators and history. The file is replaced at
+    once, so it is whole at any moment. It stays when the fit is complete; the same call
+    then returns at once.
+
+    A file of another fit, or one that was cut off or changed, is an error. It is never
+    overwritten: delete it, or give another path. Reading it runs no code.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Path of the file, in a folder that exists.
+    every : int >= 1, default=1
+        Epochs between two writes. The last epoch is always written.
+
+    Notes
+    -----
+    It works in `fit` with an int as ``random_state``. Callbacks of your own go on if
+    their attributes are numbers, strings, arrays, tensors, lists or dicts of these, or
+    have a ``state_dict``; others start as at the beginning of a fit.
+
+    Examples
+    --------
+    >>> import os
+    >>> import tempfile
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_bcl import BCLEmbedder
+    >>> from sklearn_bcl.callbacks import Checkpoint
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> path = os.path.join(tempfile.mkdtemp(), "iris.checkpoint")
+    >>> embedder = BCLEmbedder(
+    ...     max_epochs=3, random_state=0, callbacks=[Checkpoint(path)]
+    ... )
+    >>> embedder.fit(X).n_iter_
+    3
+    """
+
+    def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
+        self.path = path
+        self.every = every
+
+    def check(self) -> None:
+        """Raise ``ValueError`` for an invalid parameter."""
+        check_interval("every", self.every, 1, None, closed="left", integral=True)
+        folder = Path(self.path).resolve().parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise ValueError(
+                f"'path' {str(self.path)!r} of Checkpoint is not in a folder that can "
+                "be written to. Make the folder first."
+            )
+
+    def on_train_begin(self, net: ContrastiveNet, X: Rows, **kwargs: Any) -> None:
+        self.origin_ = _origin(net, X)
+        if Path(self.path).exists():
+            tensors, document = _files.read(self.path, KIND)
+            self._check_origin(document)
+            state = _files.joined_state(tensors, document["state"])
+            for name, callback in net.callbacks_:
+                _set_state_of(callback, state["callbacks"].get(name, {}))
+            net.resume(state)
+
+    def on_epoch_end(self, net: ContrastiveNet, **kwargs: Any) -> None:
+        n_epochs = len(net.history)
+        if n_epochs % self.every and n_epochs != net.max_epochs:
+            return
+        state = {
+            **net.state_of_run(),
+            "callbacks": {name: _state_of(part) for name, part in net.callbacks_},
+        }
+        tensors, plain = _files.split_state(state)
+        document = {"state": plain, "origin": self.origin_, "versions": _versions()}
+        _files.write(self.path, KIND, tensors, document)
+
+    def _check_origin(self, document: dict[str, Any]) -> None:
+        others = [k for k, v in self.origin_.items() if document["origin"].get(k) != v]
+        if others:
+            raise ValueError(
+                f"The file {str(self.path)!r} is of another fit, with other "
+                f"{' and '.join(others)}. Repeat the call that wrote it, or delete the "
+                "file, or give another path."
+            )
+        if document["versions"] != _versions():
+            warnings.warn(
+                f"The file {str(self.path)!r} was written with other versions, "
+                f"{document['versions']}. The result may differ in the last bits.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "sklearn_bcl": _version.VERSION,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+    }
+
+
+def _origin(net: ContrastiveNet, rows: Rows) -> dict[str, str]:
+    """Return digests of what a fit starts from."""
+    data = hashlib.sha256(str(rows.format).encode())
+    arrays: list[Any] = [rows.indices, rows.y]
+    if isinstance(rows.data, Tensor):
+        arrays.append(rows.data)
+    else:
+        arrays += [rows.data.data, rows.data.indices, rows.data.indptr]
+    for array in arrays:
+        if isinstance(array, Tensor):
+            array = array.cpu().numpy()
+        if array is not None:
+            array = np.ascontiguousarray(array)
+            data.update(f"{array.dtype} {array.shape}".encode())
+            data.update(array.reshape(-1).view(np.uint8).data)
+    states = {"module": net.module_.state_dict(), "loss": net.criterion_.state_dict()}
+    tensors, _ = _files.split_state(states)
+    settings = {
+        **{name: repr(getattr(net, name)) for name in ("lr", "max_epochs", "seed")},
+        "batch_size": repr(net.batch_size),
+        "bin_weight": repr(net.bin_weight),
+        "network": repr(net.module_),
+        "loss": repr(net.criterion_),
+        "views": [_name_of(view) for view in net.augmentation],
+        "optimizer": net.optimizer.__name__,
+        "settings": repr(net.optimizer_.defaults),
+        "callbacks": [_name_of(callback) for _, callback in net.callbacks_],
+    }
+    return {
+        "rows": data.hexdigest(),
+        "parameters": hashlib.sha256(json.dumps(settings).encode()).hexdigest(),
+        "initial weights": _files.digest_of(tensors, ""),
+    }
+
+
+def _name_of(part: Any) -> str:
+    """Return what a part is, with those of its parameters whose text is its value."""
+    kind = part if hasattr(part, "__qualname__") else type(part)
+    values = {}
+    if hasattr(part, "get_params") and not isinstance(part, Checkpoint | type):
+        values = part.get_params(deep=False)
+    plain = {k: repr(v) for k, v in values.items() if " at 0x" not in repr(v)}
+    return f"{kind.__module__}.{kind.__qualname__} {sorted(plain.items())}"
+
+
+def _state_of(callback: Callback) -> dict[str, Any]:
+    """Return what of a callback can be saved."""
+    state: dict[str, Any] = {}
+    for name, value in vars(callback).items():
+        key = name
+        if hasattr(value, "state_dict") and not isinstance(value, type):
+            key, value = f"{name}()", value.state_dict()
+        try:
+            _files.split_state(value)
+        except TypeError:
+            continue
+        state[key] = value
+    return state
+
+
+def _set_state_of(callback: Callback, state: dict[str, Any]) -> None:
+    for name, value in state.items():
+        if name.endswith("()"):
+            getattr(callback, name[:-2]).load_state_dict(value)
+        else:
+            setattr(callback, name, value)

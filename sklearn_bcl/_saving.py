@@ -1,0 +1,201 @@
+"""Saving of a fitted embedder: to a file without code, and by pickle."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Self
+
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import InconsistentVersionWarning
+from torch import nn
+
+from sklearn_bcl import _files, _version
+from sklearn_bcl._ambient import standard_torch
+from sklearn_bcl._device import resolve_device
+from sklearn_bcl._model import Model
+from sklearn_bcl._persistence import KIND, describe, restore
+
+STATE_VERSION = 1  # of what a pickle holds
+CURVES = ("loss_curve_", "validation_loss_curve_")
+
+
+class SavingMixin(BaseEstimator):
+    """`save` and `load` for an estimator with a `Model`, and pickles with a version."""
+
+    _model: Model
+    _fitted_model: Callable[[], Model]
+    _publish: Callable[..., None]
+
+    def save(self, path: str | os.PathLike[str], *, optimizer: bool = False) -> None:
+        """Save the fitted embedder to a file that holds no code.
+
+        The file is a safetensors file with weights, parameters and what rows are. Of an
+        encoder, augmentation, loss or optimizer of your own it holds the weights and
+        the name. `callbacks` are not saved. A file that is there is replaced at once,
+        and stays as it was if writing is interrupted.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            Path of the file, in a folder that exists.
+        optimizer : bool, default=False
+            Whether to save the state of the optimizer, with which `partial_fit` goes on
+            from a loaded embedder as from this one. The file is about three times as
+            large. Without it, the optimizer starts anew.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        OSError
+            If the file cannot be written.
+        TypeError
+            If categories of the table are neither strings nor numbers.
+
+        See Also
+        --------
+        load : Make an embedder of the file.
+
+        Examples
+        --------
+        >>> import os
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from sklearn_bcl import BCLEmbedder
+        >>> X = np.random.default_rng(0).normal(size=(50, 4))
+        >>> embedder = BCLEmbedder(max_epochs=1, random_state=0).fit(X)
+        >>> path = os.path.join(tempfile.mkdtemp(), "embedder.safetensors")
+        >>> embedder.save(path)
+        >>> loaded = BCLEmbedder.load(path)
+        >>> np.array_equal(loaded.transform(X), embedder.transform(X))
+        True
+        """
+        model, parameters = self._fitted_model(), self.get_params(deep=False)
+        tensors, document = describe(model, parameters, optimizer)
+        document |= {name: getattr(self, name, None) for name in CURVES}
+        document |= {"class": type(self).__name__, "sklearn_bcl": _version.VERSION}
+        _files.write(path, KIND, tensors, document)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        encoder: Any = None,
+        augmentation: Any = None,
+        loss: Any = None,
+        optimizer: Any = None,
+    ) -> Self:
+        """Return the fitted embedder that `save` wrote to a file. It runs no code.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            Path of the file.
+        encoder, augmentation, loss, optimizer : default=None
+            The part of your own with which the embedder was fitted, as the parameter of
+            that name. The weights come from the file.
+
+        Returns
+        -------
+        embedder : BCLEmbedder
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is no such file, was cut off or changed, is of an unknown version, or
+            if a part of your own is missing or another one.
+
+        See Also
+        --------
+        save : Write the file.
+
+        Examples
+        --------
+        See :meth:`save`.
+        """
+        tensors, document = _files.read(path, KIND)
+        parts = {
+            "encoder": encoder,
+            "augmentation": augmentation,
+            "loss": loss,
+            "optimizer": optimizer,
+        }
+        with standard_torch(grad=True):
+            parameters, model = restore(tensors, document, parts)
+        embedder = cls(**parameters)
+        embedder._publish(model, goes_on=False)
+        curves = {name: document[name] for name in CURVES if document[name] is not None}
+        embedder.__dict__ |= {**curves, "n_iter_": len(curves["loss_curve_"])}
+        return embedder
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        state["_version"] = _version.VERSION, STATE_VERSION
+        if "_model" in state:
+            state["_digest"] = _digest(state["_model"])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        version, state_version = state.pop("_version", ("0.1.0.dev3 or before", 0))
+        digest = state.pop("_digest", None)
+        name = type(self).__name__
+        is_fitted = "_model" in state or "_net" in state
+        if is_fitted and state_version != STATE_VERSION:
+            raise ValueError(
+                f"This {name} was pickled by sklearn_bcl {version}, whose fitted "
+                f"models version {_version.VERSION} cannot read. Fit it again, or "
+                f"install sklearn_bcl {version}."
+            )
+        if version != _version.VERSION:
+            warnings.warn(
+                InconsistentVersionWarning(
+                    estimator_name=name,
+                    current_sklearn_version=f"{_version.VERSION} of sklearn_bcl",
+                    original_sklearn_version=f"{version} of sklearn_bcl",
+                ),
+                stacklevel=2,
+            )
+        # The other version may have lacked some parameters.
+        signature = inspect.signature(type(self)).parameters
+        defaults = {key: parameter.default for key, parameter in signature.items()}
+        super().__setstate__({**defaults, **state})
+        if not is_fitted:
+            return
+        if digest is not None and digest != _digest(self._model):
+            raise ValueError(
+                f"The pickle of this {name} was changed after it was written: the "
+                "model does not fit its digest. Use another copy."
+            )
+        # A pickled net is on the CPU, and stays there without its GPU.
+        with suppress(ValueError):
+            self._model.net.to(resolve_device(self.device))
+
+
+def _digest(model: Model) -> str | None:
+    """Return a digest of all that embeddings follow from; None if there is none."""
+    try:
+        tensors, document = describe(model, {}, with_optimizer=False)
+    except TypeError:  # of categories that no file could hold
+        return None
+    document["modules"] = [
+        (name, type(module).__qualname__, sorted(_simple_values(module)))
+        for name, module in model.net.module_.named_modules()
+    ]
+    return _files.digest_of(tensors, json.dumps(document))
+
+
+def _simple_values(module: nn.Module) -> list[str]:
+    return [
+        f"{name}={value!r}"
+        for name, value in vars(module).items()
+        if isinstance(value, bool | int | float | str | tuple)
+    ]

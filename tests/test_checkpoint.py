@@ -1,0 +1,251 @@
+"""A fit that goes on from a checkpoint is the one that was not interrupted."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from helpers import LONG, noise, small
+from numpy.testing import assert_array_equal
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from torch import nn
+
+from sklearn_bcl import _files
+from sklearn_bcl.callbacks import Checkpoint, LinearAlpha
+
+N_EPOCHS = 6
+NUMBERS = np.random.RandomState(0).normal(size=(90, 5))
+LABELS = np.arange(90) % 3
+
+
+class Kill(Exception):
+    pass
+
+
+class Counting(Callback):
+    """A callback with a state of its own."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.count_, self.weights_ = 0, np.zeros(2)
+
+    def on_epoch_end(self, net, **kwargs):
+        self.count_ += 1
+        self.weights_[0] += self.count_
+        net.history.record("count", self.count_)
+
+
+def with_dropout():
+    return nn.Sequential(nn.Linear(5, 8), nn.Dropout(0.5), nn.Linear(8, 4))
+
+
+class Momentum(torch.optim.SGD):
+    def __init__(self, params, lr):
+        super().__init__(params, lr=lr, momentum=0.9)
+
+
+CASES = {
+    "default": {},
+    "early stopping": {"early_stopping": True},
+    "schedule": {"callbacks": [LRScheduler("StepLR", step_size=2)]},
+    "plateau": {"callbacks": [LRScheduler("ReduceLROnPlateau", patience=1)]},
+    "alpha ramp": {"callbacks": [LinearAlpha()]},
+    "measured alpha": {"alpha": "labels"},
+    "own callback": {"callbacks": [("mine", Counting())]},
+    "stopping": {"callbacks": [EarlyStopping(monitor="train_loss", load_best=True)]},
+    "own optimizer": {"optimizer": Momentum},
+    "dropout": {"encoder": with_dropout},
+    "own view": {"augmentation": lambda x, generator: x + torch.randn_like(x)},
+    "sparse": {"X": scipy.sparse.random(90, 40, 0.05, "csr", random_state=0)},
+    "images": {
+        "X": np.random.RandomState(0).randint(0, 256, (40, 6, 6)).astype(np.uint8),
+        "encoder": "convnet",
+        "n_components": 32,
+    },
+}
+
+
+def fit(case, path=None, **changes):
+    params = {"max_epochs": N_EPOCHS, **CASES[case], **changes}
+    X = params.pop("X", NUMBERS)
+    if path is not None:
+        params["callbacks"] = [Checkpoint(path), *params.get("callbacks", [])]
+    return small(**params).fit(X, LABELS[: X.shape[0]]), X
+
+
+def kill_after(monkeypatch, n_epochs):
+    """Let a fit end right after a number of writes."""
+    write, n_written = _files.write, []
+
+    def writes(*arguments):
+        write(*arguments)
+        n_written.append(1)
+        if len(n_written) == n_epochs:
+            raise Kill
+
+    monkeypatch.setattr(_files, "write", writes)
+
+
+def assert_same(one, other, X):
+    assert_array_equal(one.transform(X), other.transform(X))
+    assert one.loss_curve_ == other.loss_curve_
+    assert one.score(X) == other.score(X)
+    assert one.history_.to_list() == other.history_.to_list()
+    states = [e._model.net.optimizer_.state_dict()["state"] for e in (one, other)]
+    for index, state in states[0].items():
+        for name, value in state.items():
+            assert_array_equal(value, states[1][index][name])
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("n_epochs", [1, 4])
+def test_a_resumed_fit_is_bit_equal(case, n_epochs, tmp_path, monkeypatch):
+    whole, X = fit(case)
+    kill_after(monkeypatch, n_epochs)
+    with pytest.raises(Kill):
+        fit(case, tmp_path / "run")
+    monkeypatch.undo()
+    torch.rand(3)  # another state of the global generator
+    resumed, _ = fit(case, tmp_path / "run")
+    assert_same(whole, resumed, X)
+    again, _ = fit(case, tmp_path / "run")  # nothing is left to do
+    assert_same(whole, again, X)
+
+
+def test_writing_changes_nothing_and_some_epochs_are_enough(tmp_path):
+    whole, X = fit("default")
+    rare, _ = fit("default", callbacks=[Checkpoint(tmp_path / "run", every=4)])
+    assert_same(whole, rare, X)
+    _, document = _files.read(tmp_path / "run", "checkpoint")
+    assert len(_files.joined_state({}, _part(document, "history"))) == N_EPOCHS
+
+
+def _part(document, name):
+    return dict(document["state"]["dict"])[name]
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"X": NUMBERS + 1}, "other rows"),
+        ({"X": NUMBERS[::-1]}, "other rows"),
+        ({"max_epochs": 7}, "other parameters"),
+        ({"temperature": 0.4}, "other parameters"),
+        ({"augmentation": "noise"}, "other parameters"),
+        ({"random_state": 1}, "other parameters and initial weights"),
+        ({"hidden_layer_sizes": (17,)}, "other parameters and initial weights"),
+    ],
+)
+def test_a_checkpoint_of_another_fit_is_refused(changes, match, tmp_path):
+    fit("default", tmp_path / "run")
+    content = (tmp_path / "run").read_bytes()
+    with pytest.raises(ValueError, match=match):
+        fit("default", tmp_path / "run", **changes)
+    assert (tmp_path / "run").read_bytes() == content  # never overwritten
+
+
+@pytest.mark.parametrize("content", [b"", b"notes", None])
+def test_other_files_are_refused_and_stay(content, tmp_path):
+    path = tmp_path / "run"
+    if content is None:  # cut off
+        fit("default", path)
+        content = path.read_bytes()[:-100]
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"no file of sklearn_bcl"):
+        fit("default", path)
+    assert path.read_bytes() == content
+
+
+def test_each_changed_bit_is_refused(tmp_path):
+    path = tmp_path / "run"
+    fit("default", path)
+    content, random = path.read_bytes(), np.random.RandomState(0)
+    for place in random.randint(len(content), size=20):
+        changed = bytearray(content)
+        changed[place] ^= 1 << random.randint(8)
+        path.write_bytes(changed)
+        with pytest.raises(ValueError):
+            fit("default", path)
+
+
+@pytest.mark.parametrize(
+    ("params", "match"),
+    [
+        ({"random_state": None}, "needs an int as 'random_state'"),
+        ({"callbacks": [Checkpoint("missing/folder/run")]}, "Make the folder first"),
+        ({"callbacks": [Checkpoint("run", every=0)]}, "'every' must be"),
+    ],
+)
+def test_invalid(params, match, tmp_path):
+    params = {"callbacks": [Checkpoint(tmp_path / "run")], **params}
+    with pytest.raises(ValueError, match=match):
+        small(**params).fit(NUMBERS)
+    with pytest.raises(ValueError, match="Checkpoint is for fit"):
+        small(callbacks=[Checkpoint(tmp_path / "run")]).partial_fit(NUMBERS)
+
+
+def test_other_versions_are_told(tmp_path, monkeypatch):
+    fit("default", tmp_path / "run")
+    monkeypatch.setattr("sklearn_bcl._version.VERSION", "9.9")
+    with pytest.warns(UserWarning, match="written with other versions"):
+        fit("default", tmp_path / "run")
+
+
+def test_an_interrupted_fit_goes_on(tmp_path):
+    class Press(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            if len(net.history) == 2:
+                signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit("own view", tmp_path / "run", augmentation=noise, callbacks=[Press()])
+    # Without the callback it is another fit.
+    with pytest.raises(ValueError, match="other parameters"):
+        fit("own view", tmp_path / "run", augmentation=noise)
+
+
+SCRIPT = """
+import sys
+import numpy as np
+import torch
+torch.set_num_threads(1)
+from sklearn_bcl import BCLEmbedder
+from sklearn_bcl.callbacks import Checkpoint
+X = np.random.RandomState(0).normal(size=(300, 6))
+print("ready", flush=True)
+embedder = BCLEmbedder(
+    8, hidden_layer_sizes=(16,), max_epochs=60, random_state=0,
+    early_stopping=sys.argv[2] == "stop", callbacks=[Checkpoint(sys.argv[1])],
+).fit(X)
+np.save(sys.argv[1] + ".npy", embedder.transform(X))
+"""
+
+
+def killed_fits(folder, n_kills, stop):
+    """Kill a fit at random moments until it is complete; return its embedding."""
+    path, random, n_killed = str(folder / "run"), np.random.RandomState(0), 0
+    while True:
+        with subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, path, stop], stdout=subprocess.PIPE
+        ) as process:
+            process.stdout.readline()
+            if n_killed < n_kills:
+                time.sleep(random.uniform(0, 0.4))
+                process.kill()
+                n_killed += 1
+                continue
+            assert process.wait() == 0
+            return np.load(path + ".npy")
+
+
+@pytest.mark.parametrize("stop", ["stop", "go on"] if LONG else ["go on"])
+def test_kill_at_random_moments(stop, tmp_path):
+    for folder, n_kills in (("whole", 0), ("killed", 15 if LONG else 1)):
+        (tmp_path / folder).mkdir()
+        embedding = killed_fits(tmp_path / folder, n_kills, stop)
+        if folder == "whole":
+            expected = embedding
+    assert_array_equal(embedding, expected)
