@@ -146,7 +146,8 @@ def check_numbers(
     if kind in "OUS":
         checks["dtype"] = np.float64
     try:
-        return check_array(X, estimator=owner, input_name="X", **checks)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return check_array(X, estimator=owner, input_name="X", **checks)
     except ValueError as error:
         if "could not convert" not in str(error):
             raise

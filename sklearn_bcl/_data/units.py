@@ -89,15 +89,18 @@ class Units:
     @classmethod
     def _of_sparse(cls, X: Any) -> Units:
         """Return units without offsets, which would leave no zeros."""
-        sizes = np.abs(X.data[X.data != 0], dtype=np.float64)
-        if not sizes.size or LEAST_SPREAD < sizes.min() <= sizes.max() < MOST_SPREAD:
-            return cls()
-        largest = np.zeros(X.shape[1])
-        np.fmax.at(largest, X.indices, np.abs(X.data, dtype=np.float64))
-        is_scaled = (largest < LEAST_SPREAD) | (largest > MOST_SPREAD)
-        (columns,) = np.nonzero(is_scaled & (largest > 0))
-        unit = np.exp2(np.floor(np.log2(largest[columns])))
-        return cls(tuple(columns.tolist()), (0.0,) * len(columns), tuple(unit.tolist()))
+        sizes = np.abs(X.data, dtype=np.float64)
+        is_extreme = (sizes < LEAST_SPREAD) & (sizes > 0) | (sizes > MOST_SPREAD)
+        extreme = np.unique(X.indices[is_extreme])
+        by_column, found = X[:, extreme].tocsc(), []
+        for i, j in enumerate(extreme.tolist()):
+            start, end = by_column.indptr[i : i + 2]
+            size = np.abs(by_column.data[start:end], dtype=np.float64)
+            median = np.nanmedian(size[size != 0])
+            if not LEAST_SPREAD < median < MOST_SPREAD:
+                found.append((j, float(np.exp2(np.floor(np.log2(median))))))
+        columns, unit = zip(*found, strict=True) if found else ((), ())
+        return cls(tuple(columns), (0.0,) * len(columns), tuple(unit))
 
     def to_float32(self, X: Any, labels: Sequence[str]) -> Any:
         """Return numbers, or a CSR matrix, as float32, in these units.
@@ -114,7 +117,7 @@ class Units:
                 value = (X.data if is_sparse else X)[place][0]
                 raise ValueError(
                     f"{labels[j]} contains infinity or a value too large for float32, "
-                    f"{value!r}. Replace it, for example by NaN, a missing value, or "
+                    f"{float(value)!r}. Replace it, for example by NaN, a missing value, or "
                     "clip the column."
                 )
         return result

@@ -1,0 +1,69 @@
+"""A model in service while another fit of the same estimator runs."""
+
+import threading
+
+import numpy as np
+import pytest
+from helpers import small
+from numpy.testing import assert_array_equal
+
+from sklearn_bcl import BCLEmbedder
+
+rng = np.random.RandomState(0)
+WIDE, NARROW = rng.normal(size=(40, 5)), rng.normal(size=(40, 3))
+BYTES = rng.randint(0, 256, (20, 6, 6)).astype(np.uint8)
+CASES = {
+    "other columns": (small(max_epochs=1), WIDE, NARROW),
+    "other pixels": (BCLEmbedder(32, max_epochs=1), BYTES, BYTES / 255),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_calls_during_refits_are_of_one_model(case):
+    embedder, *tables = CASES[case]
+    embedder.set_params(random_state=0)
+    expected = [embedder.fit(X).transform(X) for X in tables]
+    stop, wrong, n_calls = threading.Event(), [], []
+
+    def serve():
+        while not stop.is_set():
+            for X, embedding in zip(tables, expected, strict=True):
+                try:
+                    found = embedder.transform(X)
+                    embedder.similarity(X[:3])
+                except ValueError as error:
+                    clear = ("is expecting", "on images of", "largest pixel")
+                    if not any(words in str(error) for words in clear):
+                        wrong.append(repr(error))
+                    continue
+                if not np.array_equal(found, embedding):
+                    wrong.append("neither of the two")
+                n_calls.append(1)
+
+    threads = [threading.Thread(target=serve) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for _ in range(4):
+        for X in tables:
+            embedder.fit(X)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert n_calls
+
+
+def test_a_fit_that_fails_leaves_the_model_in_service():
+    embedder = small(max_epochs=1).fit(WIDE)
+    expected, model = embedder.transform(WIDE), embedder._model
+    with pytest.raises(ValueError):
+        embedder.fit(NARROW * np.inf)
+    embedder.set_params(learning_rate=1e38, optimizer="sgd")
+    with pytest.raises(ValueError, match="diverged"):
+        embedder.fit(NARROW)
+    with pytest.raises(ValueError, match="diverged"):
+        embedder.partial_fit(WIDE)  # whose last step breaks the weights
+    assert embedder._model is model
+    assert_array_equal(embedder.transform(WIDE), expected)
+    embedder.set_params(learning_rate="auto", optimizer="adam").partial_fit(WIDE)
+    assert np.isfinite(embedder.transform(WIDE)).all()
