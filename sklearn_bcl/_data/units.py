@@ -117,8 +117,8 @@ class Units:
                 value = (X.data if is_sparse else X)[place][0]
                 raise ValueError(
                     f"{labels[j]} contains infinity or a value too large for float32, "
-                    f"{float(value)!r}. Replace it, for example by NaN, a missing value, or "
-                    "clip the column."
+                    f"{float(value)!r}. Replace it, for example by NaN, a missing "
+                    "value, or clip the column."
                 )
         return result
 
