@@ -17,6 +17,7 @@ from torch import nn
 from sklearn_bcl import _files, _version
 from sklearn_bcl._ambient import standard_torch
 from sklearn_bcl._device import resolve_device
+from sklearn_bcl._hollow import fill, hollow
 from sklearn_bcl._model import Model
 from sklearn_bcl._persistence import KIND, describe, restore
 
@@ -141,10 +142,14 @@ class SavingMixin(BaseEstimator):
         state["_version"] = _version.VERSION, STATE_VERSION
         if "_model" in state:
             state["_digest"] = _digest(state["_model"])
-        return state
+        modules = {k: v for k, v in state.items() if isinstance(v, nn.Module)}
+        return state | {name: hollow(module) for name, module in modules.items()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
+        state = {
+            name: fill(value) if isinstance(value, nn.Module) else value
+            for name, value in state.items()
+        }
         version, state_version = state.pop("_version", ("0.1.0.dev3 or before", 0))
         digest = state.pop("_digest", None)
         name = type(self).__name__

@@ -20,7 +20,7 @@ PACKAGE = Path(sklearn_bcl.__file__).parent
 # From the ground up: a room imports from the floors below its own only.
 FLOORS = [
     ["_sklearn_compat", "_random", "_device", "_interrupts", "_ranks", "_sparse"],
-    ["_version", "_files"],
+    ["_version", "_files", "_hollow"],
     ["_validation", "_ambient", "_one_pass", "_layers"],
     ["_data.frames", "_data.units", "_data.images"],
     ["_data.scaling", "_data.columns", "_data.arrays"],

@@ -1,5 +1,6 @@
 """Searches over the priors, alone and in pipelines."""
 
+import pickle
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import joblib
 import numpy as np
 import pytest
 import sklearn
+import torch
 from helpers import small
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
@@ -20,11 +22,25 @@ from sklearn.model_selection import (
     cross_val_score,
 )
 from sklearn.pipeline import Pipeline
+from torch import nn
 
 from sklearn_bcl.bayes import prior_grid
+from sklearn_bcl.losses import BCLLoss
 from sklearn_bcl.metrics import embedding_auc_scorer, uniformity_scorer
 
 GRID = {"embed__tau_plus": [0.1, 0.4], "embed__alpha": [0.6, 0.9]}
+
+
+class TiedEncoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 64), nn.Linear(64, 64)
+        self.second.weight = self.first.weight
+        self.frozen = nn.Parameter(torch.ones(()), requires_grad=False)
+        self.register_buffer("table", torch.ones(3, dtype=torch.bfloat16))
+
+    def forward(self, x):
+        return self.frozen * self.second(self.first(x))
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +151,38 @@ def test_memory_fits_each_embedder_once(data, tmp_path):
     assert_array_equal(
         search.cv_results_["mean_test_score"], again.cv_results_["mean_test_score"]
     )
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {
+            "encoder": nn.Sequential(
+                nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)
+            )
+        },
+        {"loss": BCLLoss(beta=0.7)},
+        {"encoder": TiedEncoder()},
+    ],
+)
+def test_memory_knows_modules(data, own, tmp_path):
+    X, y = data
+    steps = [("embed", small(**own)), ("classify", LogisticRegression())]
+    model = Pipeline(steps, memory=str(tmp_path))
+    grid = {"classify__C": [0.1, 1, 10, 100]}
+    GridSearchCV(model, grid, cv=2, refit=False, error_score="raise").fit(X, y)
+    assert len(list(tmp_path.rglob("output.pkl"))) == 2  # one of each fold
+
+
+def test_modules_survive_pickling(data):
+    encoder = TiedEncoder()
+    embedder = pickle.loads(pickle.dumps(small(encoder=encoder)))
+    state = embedder.encoder.state_dict()
+    assert embedder.encoder.second.weight is embedder.encoder.first.weight
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(state[name], value) and state[name].dtype == value.dtype
+    assert not embedder.encoder.frozen.requires_grad
+    pickle.loads(pickle.dumps(small(encoder=nn.LazyLinear(3)))).fit(data[0])
 
 
 def test_several_metrics_without_a_classifier(data):

@@ -1,0 +1,76 @@
+"""Modules with arrays in place of tensors, as estimators pickle them.
+
+A pickled tensor is another one each time, so a cache that knows calls by their pickles
+(``Pipeline(memory=...)``) would never see the same call again.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+
+@dataclass
+class HollowTensor:
+    """A tensor's values, as bytes.
+
+    Parameters
+    ----------
+    values : ndarray of uint8
+    dtype : torch.dtype
+    shape : tuple of int
+    is_parameter, requires_grad : bool
+    """
+
+    values: NDArray[np.uint8]
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    is_parameter: bool
+    requires_grad: bool
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> HollowTensor:
+        """Return the values of a tensor."""
+        flat = tensor.detach().cpu().contiguous().flatten()
+        return cls(
+            flat.view(torch.uint8).numpy().copy(),
+            tensor.dtype,
+            tuple(tensor.shape),
+            isinstance(tensor, nn.Parameter),
+            tensor.requires_grad,
+        )
+
+    def fill(self) -> Tensor:
+        """Return the tensor."""
+        flat = torch.from_numpy(self.values.copy()).view(self.dtype)
+        tensor = flat.reshape(self.shape)
+        if self.is_parameter:
+            return nn.Parameter(tensor, requires_grad=self.requires_grad)
+        return tensor.requires_grad_(self.requires_grad)
+
+
+def hollow(module: nn.Module) -> nn.Module:
+    """Return a copy of a module with `HollowTensor` for parameters and buffers."""
+    tensors = [*module.parameters(), *module.buffers()]
+    if any(type(tensor) not in (Tensor, nn.Parameter) for tensor in tensors):
+        return module  # such as those that are not yet there
+    memo: dict[int, Any] = {id(tensor): HollowTensor.of(tensor) for tensor in tensors}
+    return copy.deepcopy(module, memo)
+
+
+def fill(module: nn.Module) -> nn.Module:
+    """Put tensors back into a hollow module."""
+    tensors: dict[int, Tensor] = {}
+    for part in module.modules():
+        for values in (part._parameters, part._buffers):
+            for name, value in values.items():
+                if isinstance(value, HollowTensor):
+                    tensor = tensors.setdefault(id(value), value.fill())
+                    values[name] = tensor
+    return module
