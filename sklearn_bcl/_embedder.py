@@ -265,11 +265,11 @@ class BCLEmbedder(
     A parameter that is set but cannot act, such as ``tau_plus=0.4`` beside
     ``loss="simclr"``, is an error. One at its default value is not.
 
-    Rows are computed in float32. Center features whose mean is more than about
-    100,000 times their spread, such as time stamps, beforehand.
+    Rows are computed in float32. A column that float32 would not hold, such as time
+    stamps or values of 1e-40, is centered and scaled by constants in float64 before.
 
-    An interrupt (Ctrl-C) during `fit` is raised, and the epochs that were completed are
-    kept. One that comes while a callback runs passes for its own way to stop.
+    An interrupt (Ctrl-C) during `fit` is raised after the current batch, and the
+    estimator is as after the last complete epoch. A second one is raised at once.
 
     `fit` takes no ``sample_weight``: a row of weight two is not the same as a row
     given twice in a loss that compares the rows of a batch.

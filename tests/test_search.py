@@ -167,7 +167,7 @@ def test_memory_fits_each_embedder_once(data, tmp_path):
 )
 def test_memory_knows_modules(data, own, tmp_path):
     X, y = data
-    steps = [("embed", small(**own)), ("classify", LogisticRegression())]
+    steps = [("embed", small(**own)), ("classify", LogisticRegression(max_iter=5000))]
     model = Pipeline(steps, memory=str(tmp_path))
     grid = {"classify__C": [0.1, 1, 10, 100]}
     GridSearchCV(model, grid, cv=2, refit=False, error_score="raise").fit(X, y)
