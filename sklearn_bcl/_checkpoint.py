@@ -14,7 +14,8 @@ import torch
 from skorch.callbacks import Callback
 from torch import Tensor
 
-from sklearn_bcl import _files, _version
+import sklearn_bcl._files as _files
+import sklearn_bcl._version as _version
 from sklearn_bcl._validation import check_interval
 
 if TYPE_CHECKING:

@@ -153,6 +153,10 @@ class ContrastiveNet(NeuralNet):
                 self._loop(rows)
                 self.notify("on_train_end", X=rows, y=None)
             self._check_result(rows)
+        except Exception as error:
+            if _comes_from_a_callback(error):
+                error.add_note("It comes from one of the 'callbacks'.")
+            raise
         finally:
             self._set_training(False)
             del self._run
@@ -212,14 +216,6 @@ class ContrastiveNet(NeuralNet):
         """Go on with the state of another optimizer."""
         self.optimizer_.load_state_dict(state)
         self._store_moments()
-
-    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
-        """Call the callbacks; an error of theirs says so."""
-        try:
-            super().notify(method_name, **cb_kwargs)
-        except Exception as error:
-            error.add_note(f"It comes from {method_name} of one of the 'callbacks'.")
-            raise
 
     def get_split_datasets(
         self, X: Rows, y: Any = None, **kwargs: Any
@@ -516,10 +512,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _comes_from_a_callback(error: KeyboardInterrupt) -> bool:
-    """Return whether an interrupt was raised below skorch's call of its callbacks.
+def _comes_from_a_callback(error: BaseException) -> bool:
+    """Return whether an error was raised below skorch's call of its callbacks.
 
-    Callbacks raise one to end training. One by a signal is noted before it gets here.
+    They raise ``KeyboardInterrupt`` to end training. That of a signal is noted before.
     """
     frames = traceback.walk_tb(error.__traceback__)
     return any(frame.f_code is NeuralNet.notify.__code__ for frame, _ in frames)

@@ -18,7 +18,8 @@ import torch
 from skorch.history import History
 from torch import nn
 
-from sklearn_bcl import augmentations, losses
+import sklearn_bcl.augmentations as augmentations
+import sklearn_bcl.losses as losses
 from sklearn_bcl._data.columns import Categories, Columns
 from sklearn_bcl._data.format import RowFormat
 from sklearn_bcl._data.images import ImageLayout

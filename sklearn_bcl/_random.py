@@ -111,6 +111,9 @@ def _is_on_cpu(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 def draws_globally(part: Any) -> bool:
     """Return whether a part of a net may draw from torch's global generators."""
+    wrapped = getattr(part, "augmentation", None)  # in one of ours
+    if wrapped is not None and draws_globally(wrapped):
+        return True
     if isinstance(part, nn.Module):
         return not all(_is_known(type(module)) for module in part.modules())
     kind = part if isinstance(part, type) or hasattr(part, "__code__") else type(part)

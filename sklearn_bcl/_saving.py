@@ -14,7 +14,8 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 from torch import nn
 
-from sklearn_bcl import _files, _version
+import sklearn_bcl._files as _files
+import sklearn_bcl._version as _version
 from sklearn_bcl._ambient import standard_torch
 from sklearn_bcl._device import resolve_device
 from sklearn_bcl._hollow import fill, hollow

@@ -176,7 +176,7 @@ def test_alpha_is_measured_after_the_best_weights_are_back(data):
     for callbacks in ([Restore()], [MeasuredAlpha(), Restore()]):
         embedder = five_epochs(alpha="labels", callbacks=callbacks).fit(X, y)
         assert used_alphas(embedder)[0] > 0.6
-        assert embedder.alpha_ == 0.5
+        assert embedder.alpha_ == pytest.approx(0.5, abs=0.01)  # up to rounding
 
 
 def test_a_ramp_that_is_stopped_has_its_last_value(data):

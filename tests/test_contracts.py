@@ -89,7 +89,7 @@ def test_an_error_of_a_callback_says_so(X):
     own = [callbacks.EarlyStopping(monitor="unheard of")]
     with pytest.raises(KeyError) as caught:
         small(callbacks=own).fit(X)
-    assert "on_epoch_end of one of the 'callbacks'" in caught.value.__notes__[0]
+    assert "comes from one of the 'callbacks'" in caught.value.__notes__[0]
 
 
 # Encoders

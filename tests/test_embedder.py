@@ -464,15 +464,13 @@ def test_missing_gpu_is_a_clear_error(X):
 
 
 def test_divergence_is_an_error_and_loses_nothing(X):
-    def broken(x, generator):
-        return x * float("nan")
+    def broken(x, generator):  # but not on the two rows of the trial
+        return x * float("nan") if len(x) > 2 else x + 1
 
     embedder = small().fit(X)
     expected = embedder.transform(X)
     embedder.set_params(augmentation=broken)
-    with pytest.raises(
-        ValueError, match=r"loss is nan in batch 1 of epoch 1.*'learning_rate'"
-    ):
+    with pytest.raises(ValueError, match=r"nan in batch 1 of epoch 1.*'learning_rate'"):
         embedder.fit(X[:, :3])
     assert embedder.n_features_in_ == 5
     assert_array_equal(embedder.transform(X), expected)

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from helpers import noise, small
+from helpers import LONG, noise, small
 from numpy.testing import assert_array_equal
 from skorch.callbacks import Callback
 from torch import nn
@@ -21,7 +21,11 @@ from sklearn_bcl._random import (
     draws_globally,
     seed_from,
 )
-from sklearn_bcl.augmentations import FeatureCorruption, ImageAugmentation
+from sklearn_bcl.augmentations import (
+    FeatureCorruption,
+    ImageAugmentation,
+    OfColumns,
+)
 from sklearn_bcl.encoders import MLPEncoder, resnet_encoder
 from sklearn_bcl.losses import BCLLoss
 
@@ -110,6 +114,8 @@ def test_kornia_draws_from_a_generator(device):
         (nn.LSTM(3, 4), True),
         (nn.RReLU(), True),
         (noise, True),
+        (OfColumns(noise, None), True),
+        (OfColumns(FeatureCorruption(), None), False),
         (type("Own", (FeatureCorruption,), {"__module__": "mine"})(), True),
     ],
 )
@@ -137,29 +143,45 @@ def with_dropout():
     return nn.Sequential(nn.Linear(5, 8), nn.Dropout(0.5), nn.Linear(8, 4))
 
 
+DRAWS = [
+    lambda: torch.rand(1).item(),
+    np.random.rand,
+    random.random,
+    np.random.RandomState(0).rand,
+]
+
+
 class Drawing:
-    """A thread that draws from all global generators while it is entered."""
+    """Threads that draw, one from each generator, while it is entered.
+
+    With `n_draws`, so many of each.
+    """
 
     def __init__(self, n_draws=None):
-        self.n_draws, self.stop, self.drawn = n_draws, False, []
+        self.n_draws, self.stop, self.drawn = n_draws, False, [[] for _ in DRAWS]
         torch.manual_seed(0)
         np.random.seed(0)
         random.seed(0)
-        self.thread = threading.Thread(target=self.run)
+        DRAWS[3] = np.random.RandomState(0).rand
+        self.threads = [
+            threading.Thread(target=self.run, args=(i,)) for i in range(len(DRAWS))
+        ]
 
-    def run(self):
-        while not self.stop and len(self.drawn) != self.n_draws:
-            numbers = torch.rand(1).item(), np.random.rand(), random.random()
-            self.drawn.append(numbers)
+    def run(self, i):
+        most = None if self.n_draws is None else self.n_draws[i]
+        while not self.stop and len(self.drawn[i]) != most:
+            self.drawn[i].append(DRAWS[i]())
             time.sleep(0)
 
     def __enter__(self):
-        self.thread.start()
+        for thread in self.threads:
+            thread.start()
         return self
 
     def __exit__(self, *error):
         self.stop = self.n_draws is None
-        self.thread.join()
+        for thread in self.threads:
+            thread.join()
 
 
 @pytest.mark.parametrize(
@@ -169,15 +191,17 @@ class Drawing:
 def test_fits_and_other_threads_do_not_disturb_each_other(X, rows, params):
     X = {"table": X, "images": IMAGES}[rows]
     expected = small(**params).fit(X)
-    with Drawing() as thread:
-        fits = [small(**params).fit(X) for _ in range(3)]
+    n_fits = 50 if LONG else 3
+    with Drawing() as threads:
+        fits = [small(**params).fit(X) for _ in range(n_fits)]
         scores = [fit.score(X) for fit in fits]
     for fit in fits:
         assert_array_equal(fit.transform(X), expected.transform(X))
-    assert scores == [expected.score(X)] * 3
-    with Drawing(len(thread.drawn)) as alone:
+    assert scores == [expected.score(X)] * n_fits
+    assert all(map(len, threads.drawn))
+    with Drawing([len(drawn) for drawn in threads.drawn]) as alone:
         pass
-    assert thread.drawn == alone.drawn
+    assert threads.drawn == alone.drawn
 
 
 @pytest.mark.parametrize(

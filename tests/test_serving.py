@@ -1,10 +1,12 @@
 """A model in service while another fit of the same estimator runs."""
 
+import gc
+import os
 import threading
 
 import numpy as np
 import pytest
-from helpers import small
+from helpers import LONG, small
 from numpy.testing import assert_array_equal
 
 from sklearn_bcl import BCLEmbedder
@@ -51,6 +53,28 @@ def test_calls_during_refits_are_of_one_model(case):
         thread.join()
     assert not wrong
     assert n_calls
+
+
+def resident_bytes():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not LONG, reason="takes minutes: SKLEARN_BCL_LONG=1")
+def test_memory_does_not_grow(tmp_path):
+    X, sizes = rng.normal(size=(500, 20)), []
+    for _ in range(10):
+        for _ in range(20):
+            embedder = small().fit(X)
+        for _ in range(200):
+            embedder.transform(X)
+        embedder.score(X)
+        embedder.save(tmp_path / "model")
+        BCLEmbedder.load(tmp_path / "model")
+        gc.collect()
+        sizes.append(resident_bytes())
+    growth = np.median(sizes[-3:]) - np.median(sizes[1:4])
+    assert growth < 5 * 2**20, sizes
 
 
 def test_a_fit_that_fails_leaves_the_model_in_service():

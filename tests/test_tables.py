@@ -297,7 +297,7 @@ def test_an_augmentation_that_makes_gaps_is_found(X):
 
     frame = pd.DataFrame(X).add_prefix("x").assign(color=["red", "blue"] * 50)
     for rows in (X, frame.iloc[:, :5], frame):
-        with pytest.raises(ValueError, match=r"loss is nan.*'augmentation'|must leave"):
+        with pytest.raises(ValueError, match="'augmentation' must"):
             small(augmentation=log).fit(rows)
 
 

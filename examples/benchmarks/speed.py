@@ -23,6 +23,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -426,6 +427,32 @@ def on_gpu(function: Callable[..., Any], *arguments: Any) -> None:
     torch.cuda.synchronize()
 
 
+def serving(repeats: int) -> Iterator[Line]:
+    """Yield lines of calls while another thread fits, and alone."""
+    X, _ = table(2000, 64)
+    embedder = BCLEmbedder(max_epochs=1, random_state=0).fit(X)
+    calls: dict[str, Callable[[], Any]] = {
+        "score": lambda: embedder.score(X),
+        "transform": lambda: embedder.transform(X),
+    }
+    stop = threading.Event()
+
+    def refit() -> None:
+        while not stop.is_set():
+            fit(X, max_epochs=5)
+
+    for name, call in calls.items():
+        alone = [seconds_of(call) for _ in range(3 * repeats)]
+        stop.clear()
+        thread = threading.Thread(target=refit)
+        thread.start()
+        during = [seconds_of(call) for _ in range(3 * repeats)]
+        stop.set()
+        thread.join()
+        values = [one / statistics.median(alone) for one in during]
+        yield line("serving", f"{name} during a refit", "alone", summary_of(values))
+
+
 def grids(repeats: int) -> Iterator[Line]:
     X, y = load_digits(return_X_y=True)
     pipeline = make_pipeline(
@@ -465,6 +492,7 @@ SECTIONS: dict[str, Callable[[int], Iterator[Line]]] = {
     "images": images,
     "posterior": pairs,
     "rows": rows,
+    "serving": serving,
     "scale": scale,
     "sparse": sparse_fits,
     "search": grids,
