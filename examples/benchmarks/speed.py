@@ -230,9 +230,9 @@ def bare_loop(X: np.ndarray, loss: nn.Module, n_epochs: int) -> None:
             optimizer.step()
 
 
-def least_products(n_features: int, n_steps: int) -> None:
+def least_products(n_features: int, n_steps: int, width: int = 256) -> None:
     """The matrix products of a step on 256 rows: forward, by weights, by inputs."""
-    sizes = [(n_features, 256), (n_features, 256), (256, 256), (256, 256)]
+    sizes = [(n_features, 256), (n_features, width), (width, width), (width, 256)]
     sizes += [(256, SIZE), (SIZE, SIZE)]
     products = [(512, a, b) for a, b in sizes]
     needs_input = [False, False, True, True, True, True]
@@ -263,6 +263,10 @@ def steps(repeats: int) -> Iterator[Line]:
     yield line("step", "BCL", "a loop of one's own", ratio(bcl, bare, repeats))
     products = partial(least_products, 64, 20)
     yield line("step", "BCL", "its matrix products", ratio(bcl, products, repeats))
+    wide = partial(fit, X, hidden_layer_sizes=(512, 512), **plain)
+    products = partial(least_products, 64, 20, 512)
+    other = "its matrix products"
+    yield line("step", "BCL, layers of 512", other, ratio(wide, products, repeats))
 
 
 def fits(repeats: int) -> Iterator[Line]:
