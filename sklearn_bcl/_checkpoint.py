@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from skorch.callbacks import Callback
-from torch import Tensor
+from torch import Tensor, nn
 
 import sklearn_bcl._files as _files
 import sklearn_bcl._version as _version
+from sklearn_bcl._hollow import is_plain, plain_attributes
 from sklearn_bcl._validation import check_interval
 
 if TYPE_CHECKING:
@@ -35,21 +36,26 @@ class Checkpoint(Callback):
     once, so it is whole at any moment. It stays when the fit is complete; the same call
     then returns at once.
 
-    A file of another fit, or one that was cut off or changed, is an error. It is never
-    overwritten: delete it, or give another path. Reading it runs no code.
+    A file of another fit, or one that was cut off or changed, is an error. It is not
+    overwritten: delete it, or give another path. The fits of a search cannot share one.
+    Reading the file runs no code.
 
     Parameters
     ----------
     path : str or os.PathLike
         Path of the file, in a folder that exists.
     every : int >= 1, default=1
-        Epochs between two writes. The last epoch is always written.
+        Epochs between two writes. The last of `max_epochs` is always written. A fit
+        that a callback has stopped earlier repeats the epochs after the last write.
 
     Notes
     -----
     It works in `fit` with an int as ``random_state``. Callbacks of your own go on if
     their attributes are numbers, strings, arrays, tensors, lists or dicts of these, or
-    have a ``state_dict``; others start as at the beginning of a fit.
+    have a ``state_dict``; others start as at the beginning of a fit. Encoders,
+    augmentations and losses of your own go on with their weights, buffers and
+    attributes that are numbers, strings or tuples. Another fit is told by the rows, the
+    initial weights, parameters, and the code and such attributes of parts.
 
     Examples
     --------
@@ -74,6 +80,8 @@ class Checkpoint(Callback):
     def check(self) -> None:
         """Raise ``ValueError`` for an invalid parameter."""
         check_interval("every", self.every, 1, None, closed="left", integral=True)
+        if not isinstance(self.path, str | os.PathLike):
+            raise ValueError(f"'path' of Checkpoint must be a path. Got {self.path!r}.")
         folder = Path(self.path).resolve().parent
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise ValueError(
@@ -82,13 +90,15 @@ class Checkpoint(Callback):
             )
 
     def on_train_begin(self, net: ContrastiveNet, X: Rows, **kwargs: Any) -> None:
-        self.origin_ = _origin(net, X)
+        self.origin_, self.written_ = _origin(net, X), None
         if Path(self.path).exists():
+            self.written_ = self._stamp()
             tensors, document = _files.read(self.path, KIND)
             self._check_origin(document)
             state = _files.joined_state(tensors, document["state"])
             for name, callback in net.callbacks_:
-                _set_state_of(callback, state["callbacks"].get(name, {}))
+                if callback is not self:
+                    _set_state_of(callback, state["callbacks"].get(name, {}))
             net.resume(state)
 
     def on_epoch_end(self, net: ContrastiveNet, **kwargs: Any) -> None:
@@ -97,11 +107,29 @@ class Checkpoint(Callback):
             return
         state = {
             **net.state_of_run(),
-            "callbacks": {name: _state_of(part) for name, part in net.callbacks_},
+            "callbacks": {
+                name: _state_of(part)
+                for name, part in net.callbacks_
+                if part is not self
+            },
         }
         tensors, plain = _files.split_state(state)
         document = {"state": plain, "origin": self.origin_, "versions": _versions()}
+        if self._stamp() != self.written_:
+            raise ValueError(
+                f"Another fit has written the file {str(self.path)!r} meanwhile. Each "
+                "fit needs a path of its own, and so do those of a search."
+            )
         _files.write(self.path, KIND, tensors, document)
+        self.written_ = self._stamp()
+
+    def _stamp(self) -> list[int] | None:
+        """Return what tells this file from another in its place."""
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            return None
+        return [status.st_ino, status.st_mtime_ns, status.st_size]
 
     def _check_origin(self, document: dict[str, Any]) -> None:
         others = [k for k, v in self.origin_.items() if document["origin"].get(k) != v]
@@ -150,7 +178,8 @@ def _origin(net: ContrastiveNet, rows: Rows) -> dict[str, str]:
         "batch_size": repr(net.batch_size),
         "bin_weight": repr(net.bin_weight),
         "network": repr(net.module_),
-        "loss": repr(net.criterion_),
+        "loss": _name_of(net.criterion_),
+        "encoder": _name_of(net.module_.encoder),
         "views": [_name_of(view) for view in net.augmentation],
         "optimizer": net.optimizer.__name__,
         "settings": repr(net.optimizer_.defaults),
@@ -166,11 +195,28 @@ def _origin(net: ContrastiveNet, rows: Rows) -> dict[str, str]:
 def _name_of(part: Any) -> str:
     """Return what a part is, with those of its parameters whose text is its value."""
     kind = part if hasattr(part, "__qualname__") else type(part)
-    values = {}
+    values: dict[str, Any] = {}
     if hasattr(part, "get_params") and not isinstance(part, Checkpoint | type):
         values = part.get_params(deep=False)
     plain = {k: repr(v) for k, v in values.items() if " at 0x" not in repr(v)}
-    return f"{kind.__module__}.{kind.__qualname__} {sorted(plain.items())}"
+    parts = part.modules() if isinstance(part, nn.Module) else [part]
+    attributes = [
+        {k: v for k, v in plain_attributes(p).items() if k != "training"}
+        for p in parts
+        if not isinstance(p, Checkpoint)
+    ]
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    return f"{name} {sorted(plain.items())} {attributes} {_code_of(part)}"
+
+
+def _code_of(part: Any) -> str:
+    """Return the code of a function, and what it has enclosed, as a text."""
+    code = getattr(part, "__code__", None)
+    if code is None:
+        return ""
+    cells = [cell.cell_contents for cell in part.__closure__ or ()]
+    constants = [c for c in (*code.co_consts, *cells, part.__defaults__) if is_plain(c)]
+    return f"{hashlib.sha256(code.co_code).hexdigest()} {constants!r}"
 
 
 def _state_of(callback: Callback) -> dict[str, Any]:

@@ -533,8 +533,13 @@ class BCLEmbedder(
 
     def _fit(self, X: Table, y: ArrayLike | None, *, incremental: bool) -> BCLEmbedder:
         # Below, nobody reads a parameter from the estimator.
-        parameters = {name: getattr(self, name) for name in DEFAULTS}
-        parameters["max_epochs"] = 1 if incremental else self.max_epochs
+        values = {name: getattr(self, name) for name in DEFAULTS}
+        parameters = {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in values.items()
+        }
+        if incremental:
+            parameters["max_epochs"] = 1
         before = None
         if incremental or self.warm_start:
             before = getattr(self, "_model", None)
@@ -543,7 +548,7 @@ class BCLEmbedder(
             row_format, random_state = before.format, before.random_state
         with (
             Interrupts() as interrupts,  # raises one that came after all is published
-            unchanged_on_error(self, random_state),
+            unchanged_on_error(random_state),
             standard_torch(grad=True),
         ):
             owner = type(self).__name__
@@ -559,7 +564,7 @@ class BCLEmbedder(
             net.fit_rows(
                 train, seed=seed, interrupts=interrupts, validation_rows=held_out
             )
-            model = Model(net, rows.format, random_state)
+            model = Model(net, rows.format, random_state, parameters)
             self._publish(model, goes_on=before is not None)
         return self
 

@@ -55,10 +55,25 @@ class HollowTensor:
         return tensor.requires_grad_(self.requires_grad)
 
 
+def plain_attributes(part: Any) -> dict[str, Any]:
+    """Return the attributes of a part that are numbers, strings or tuples of such."""
+    values = getattr(part, "__dict__", {})
+    return {name: value for name, value in values.items() if is_plain(value)}
+
+
+def is_plain(value: Any) -> bool:
+    if type(value) is tuple:
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 def hollow(module: nn.Module) -> nn.Module:
     """Return a copy of a module with `HollowTensor` for parameters and buffers."""
-    tensors = [*module.parameters(), *module.buffers()]
-    if any(type(tensor) not in (Tensor, nn.Parameter) for tensor in tensors):
+    parts = list(module.modules())
+    tensors: list[Tensor] = [*module.parameters(), *module.buffers()]
+    tensors += [v for p in parts for v in vars(p).values() if isinstance(v, Tensor)]
+    kinds = (Tensor, nn.Parameter)
+    if any(type(t) not in kinds or t.layout != torch.strided for t in tensors):
         return module  # such as those that are not yet there
     memo: dict[int, Any] = {id(tensor): HollowTensor.of(tensor) for tensor in tensors}
     return copy.deepcopy(module, memo)
@@ -68,9 +83,9 @@ def fill(module: nn.Module) -> nn.Module:
     """Put tensors back into a hollow module."""
     tensors: dict[int, Tensor] = {}
     for part in module.modules():
-        for values in (part._parameters, part._buffers):
+        for values in (part._parameters, part._buffers, vars(part)):
             for name, value in values.items():
                 if isinstance(value, HollowTensor):
-                    tensor = tensors.setdefault(id(value), value.fill())
+                    tensor: Any = tensors.setdefault(id(value), value.fill())
                     values[name] = tensor
     return module

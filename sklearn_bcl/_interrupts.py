@@ -41,8 +41,8 @@ class Interrupts:
     ) -> None:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
-        if self.came and kind is None:
-            raise KeyboardInterrupt
+        if self.came and (error is None or isinstance(error, Exception)):
+            raise KeyboardInterrupt from error
 
     def hold(self) -> None:
         """From now on, only note the first interrupt."""

@@ -1,4 +1,4 @@
-"""What a fit makes: a trained net, and how it reads rows. It never changes."""
+"""What a fit makes: a trained net, and how it reads rows."""
 
 from __future__ import annotations
 
@@ -27,12 +27,15 @@ class Model:
     net : ContrastiveNet
     format : RowFormat
     random_state : numpy.random.RandomState
-        From which the next warm start or `partial_fit` draws.
+        From which the next warm start or `partial_fit` draws. It goes on.
+    parameters : dict
+        Parameters of the fit.
     """
 
     net: ContrastiveNet
     format: RowFormat
     random_state: np.random.RandomState
+    parameters: dict[str, Any]
 
     def rows(self, X: Any, min_rows: int = 1) -> Rows:
         """Read rows that are like those of the fit."""

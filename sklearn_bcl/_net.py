@@ -12,7 +12,7 @@ import math
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from sklearn_bcl._data.rows import RowBatches, Rows
 from sklearn_bcl._files import plain_history
+from sklearn_bcl._hollow import plain_attributes
 from sklearn_bcl._interrupts import Interrupts
 from sklearn_bcl._random import Draws, draws_globally
 from sklearn_bcl._sparse import SparseBatch
@@ -229,9 +230,9 @@ class ContrastiveNet(NeuralNet):
 
     def infer(self, x: Tensor, **fit_params: Any) -> Compared:
         draws, is_global = self._draws, self._run.draws_globally
-        with draws.lent(is_global["views"]):
+        with draws.lent(is_global["views"]), _named("augmentation"):
             views = self._views(x, draws.generator)
-        with draws.lent(is_global["encoder"]):
+        with draws.lent(is_global["encoder"]), _named("encoder"):
             features = self.module_.read(views)
         z1, z2 = self.module_.head(features).chunk(2)
         return z1, z2, features
@@ -242,7 +243,7 @@ class ContrastiveNet(NeuralNet):
         z1, z2, features = y_pred
         labels = {"y": y_true} if self._run.loss_takes_labels else {}
         draws = self._draws
-        with draws.lent(self._run.draws_globally["loss"]):
+        with draws.lent(self._run.draws_globally["loss"]), _named("loss"):
             loss: Tensor = self.criterion_(z1, z2, **labels)
         if self.module_.bins is not None:
             # Of one view, which is cheaper: the first in which values are redrawn.
@@ -317,25 +318,39 @@ class ContrastiveNet(NeuralNet):
         run = self._run
         return {
             **self._weights(),
-            "loss": {k: v for k, v in vars(self.criterion_).items() if _is_number(v)},
+            "attributes": [plain_attributes(part) for part in self._parts],
             "optimizer": self.optimizer_.state_dict(),
             "order": run.order.get_state(),
             "draws": run.draws.state(),
             "history": plain_history(self.history),
         }
 
+    @property
+    def _parts(self) -> list[Any]:
+        """All parts that may have attributes that training changes."""
+        modules = [*self.module_.modules(), *self.criterion_.modules()]
+        return modules + list(self.augmentation)
+
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from a state, in place of the one that training has begun with."""
         run = self._run
         self._restore(state)
-        for name, value in state["loss"].items():
-            setattr(self.criterion_, name, value)
+        for part, values in zip(self._parts, state["attributes"], strict=True):
+            for name, value in values.items():
+                if name != "training":
+                    setattr(part, name, value)
         self.load_optimizer(state["optimizer"])
         if self.keep_sparse and self.optimizer in SIMPLE_OPTIMIZERS:
             self._store(by_columns=True)
         run.order.set_state(state["order"])
         run.draws.set_state(state["draws"])
         self.history[:] = state["history"]
+
+    def lent(self) -> AbstractContextManager[None]:
+        """Lend generators to an encoder that draws, outside of a step."""
+        run = self._run
+        draws = Draws(run.seed, torch.device(self.device))
+        return draws.lent(run.draws_globally["encoder"])
 
     def _weights(self) -> dict[str, Any]:
         return {
@@ -354,8 +369,9 @@ class ContrastiveNet(NeuralNet):
         n_checked = min(len(rows), TRANSFORM_BATCH_ROWS)
         some = np.linspace(0, len(rows) - 1, n_checked).astype(np.intp)
         checked = rows.subset(some)
-        z = torch.from_numpy(self.embed(checked))
-        values = [z, self.project(checked), *self.module_.parameters()]
+        with self.lent():
+            z = torch.from_numpy(self.embed(checked))
+            values = [z, self.project(checked), *self.module_.parameters()]
         if not all(bool(value.isfinite().all()) for value in values):
             raise ValueError(
                 "After the last step of training, weights or embeddings are not "
@@ -390,13 +406,14 @@ class ContrastiveNet(NeuralNet):
         criterion = NTXentLoss(temperature)
         total = 0.0
         draws = Draws(0, rows.device)
-        is_lent = any(map(draws_globally, self.augmentation))
+        parts = [*self.augmentation, self.module_.encoder]
+        is_lent = any(map(draws_globally, parts))
         with torch.no_grad():
             # Batches of nearly the same size: the loss grows with a batch's size.
             for positions in order.tensor_split(-(-len(rows) // SCORE_BATCH_ROWS)):
                 with draws.lent(is_lent):
                     views = self._views(rows[positions], draws.generator)
-                loss = criterion(*self.module_(views).chunk(2))
+                    loss = criterion(*self.module_(views).chunk(2))
                 total += loss.item() * len(positions)
         return total / len(rows)
 
@@ -508,8 +525,18 @@ class ContrastiveNet(NeuralNet):
         self.__dict__.update(state)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+class _named:
+    """Name the parameter that an error comes from."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, Exception):
+            error.add_note(f"It comes from {self.name!r}.")
 
 
 def _comes_from_a_callback(error: BaseException) -> bool:

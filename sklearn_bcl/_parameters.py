@@ -52,15 +52,12 @@ STOPPING_PARAMETERS = ("validation_fraction", "n_iter_no_change", "tol")
 
 
 @contextmanager
-def unchanged_on_error(
-    estimator: Any, random_state: np.random.RandomState
-) -> Iterator[None]:
-    """Leave an estimator and its random state as they were if a call fails."""
-    attributes, draws = estimator.__dict__.copy(), random_state.get_state()
+def unchanged_on_error(random_state: np.random.RandomState) -> Iterator[None]:
+    """Leave a random state as it was if a call fails."""
+    draws = random_state.get_state()
     try:
         yield
     except BaseException:
-        estimator.__dict__ = attributes
         # With random_state=None it is NumPy's global one, which is not ours to set.
         if random_state is not check_random_state(None):
             random_state.set_state(draws)

@@ -403,14 +403,17 @@ def make_optimizer(
 
 def _try_optimizer(optimizer: Callable[..., Any]) -> None:
     """Raise unless an optimizer takes a step on a weight."""
-    weight = nn.Parameter(torch.ones(2, 2, dtype=torch.float32))
+    weights = [
+        nn.Parameter(torch.ones(shape, dtype=torch.float32)) for shape in ((2, 2), 2)
+    ]
 
     def closure() -> Tensor:
-        weight.grad = 2 * weight.detach()
-        return weight.detach().square().sum()
+        for weight in weights:
+            weight.grad = 2 * weight.detach()
+        return weights[0].detach().square().sum()
 
     try:
-        made = optimizer([weight], lr=1e-3)
+        made = optimizer(weights, lr=1e-3)
         made.step(closure)
     except Exception as error:
         raise ValueError(

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from skorch.history import History
-from torch import nn
+from torch import Tensor, nn
 
 import sklearn_bcl.augmentations as augmentations
 import sklearn_bcl.losses as losses
@@ -34,6 +36,7 @@ from sklearn_bcl._parameters import make_net
 
 KIND = "model"
 PARTS = ("encoder", "augmentation", "loss", "optimizer")
+ARRAYS = ("categorical_features", "hidden_layer_sizes", "image_shape")
 STATISTICS = ("center", "scale", "n_varied")
 OWN = "own"  # key of a value that the file does not hold
 
@@ -45,7 +48,13 @@ def describe(
     net = model.net
     tensors: Tensors = {}
     for name, module in (("module", net.module_), ("loss", net.criterion_)):
-        tensors |= {f"{name}.{k}": v for k, v in module.state_dict().items()}
+        for key, value in module.state_dict().items():
+            if not isinstance(value, Tensor):
+                raise TypeError(
+                    f"{key!r} of the {name} is no tensor, but an extra state, which "
+                    "cannot be saved. Use joblib.dump."
+                )
+            tensors[f"{name}.{key}"] = value
     statistics = {}
     for name, part in _measured(net.module_.encoder).items():
         values: FeatureScales = part.statistics
@@ -55,11 +64,8 @@ def describe(
     draws: Any = model.random_state.get_state()
     tensors["draws"] = torch.from_numpy(np.asarray(draws[1]).astype(np.int64))
     document = {
-        "parameters": {
-            name: _plain(name, value)
-            for name, value in parameters.items()
-            if name != "callbacks"
-        },
+        "parameters": _plain_parameters(parameters),
+        "fit": _plain_parameters(model.parameters),
         "format": _plain_format(model.format),
         "statistics": statistics,
         "allow_nan": _allows_nan(net.module_),
@@ -85,13 +91,17 @@ def restore(
     }
     unknown = [name for name in parts if name not in PARTS]
     given = [name for name, value in parts.items() if value is not None]
-    idle = [name for name in given if parameters[name] is not parts[name]]
+    idle = [name for name in given if parameters.get(name) is not parts[name]]
     if unknown or idle:
         raise ValueError(
             f"The file has its own {(unknown + idle)[0]!r}. Leave the argument out."
         )
     row_format = _from_plain_format(document["format"])
-    net = _new_net({**parameters, "callbacks": None}, row_format, document)
+    fitted = {
+        name: parts[name] if _is_own(value) else _from_plain(name, value, parts)
+        for name, value in document["fit"].items()
+    }
+    net = _new_net({**fitted, "callbacks": None}, row_format, document)
     try:
         for name, module in (("module", net.module_), ("loss", net.criterion_)):
             module.load_state_dict(_under(f"{name}.", tensors))
@@ -115,16 +125,19 @@ def restore(
     kind, *rest = document["draws"]
     random_state = np.random.RandomState()
     random_state.set_state((kind, tensors["draws"].numpy().astype(np.uint32), *rest))
-    return parameters, Model(net, row_format, random_state)
+    return parameters, Model(net, row_format, random_state, fitted)
 
 
 def _new_net(
     parameters: dict[str, Any], row_format: RowFormat, document: dict[str, Any]
 ) -> ContrastiveNet:
     """Return an untrained net for rows of a format."""
-    rows = np.zeros((2, *row_format.row_shape), dtype=np.float32)
+    # On which parts of a user's own are tried.
+    rows = np.random.RandomState(0).rand(2, *row_format.row_shape).astype(np.float32)
     if row_format.layout is not None and row_format.layout.are_bytes:
-        rows = rows.astype(np.uint8)
+        rows = (255 * rows).astype(np.uint8)
+    if row_format.columns is not None:
+        rows[:, list(row_format.columns.categorical)] = 0
     if document["allow_nan"] and row_format.columns is not None:
         rows[:, row_format.columns.numbers] = np.nan
     # What labels have measured is known.
@@ -133,12 +146,18 @@ def _new_net(
         for name, value in document["priors"].items()
         if isinstance(parameters.get(name), str)
     }
-    device = resolve_device(parameters["device"])
-    net = make_net(
-        {**parameters, **measured},
-        Rows(rows, row_format, device, np.array([0, 1])),
-        seed=0,
-    )
+    device = torch.device("cpu")
+    with suppress(ValueError):  # as a pickle does without the GPU of the fit
+        device = resolve_device(parameters["device"])
+    labels: list[NDArray[Any]] = [np.array([0, 1]), np.array([0, 1], np.float32)]
+    try:
+        tried = Rows(rows, row_format, device, labels[0])
+        net = make_net({**parameters, **measured}, tried, seed=0)
+    except ValueError as error:
+        if "'loss'" not in str(error):
+            raise
+        tried = Rows(rows, row_format, device, labels[1])  # it may want floats
+        net = make_net({**parameters, **measured}, tried, seed=0)
     net._set_training(False)
     return net
 
@@ -146,8 +165,23 @@ def _new_net(
 # Parameters
 
 
+def _plain_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as values of JSON, but for callbacks."""
+    return {
+        name: _plain(name, value)
+        for name, value in parameters.items()
+        if name != "callbacks"
+    }
+
+
+def _is_own(value: Any) -> bool:
+    return isinstance(value, dict) and OWN in value
+
+
 def _plain(name: str, value: Any) -> Any:
     """Return a parameter as a value of JSON."""
+    if name in ARRAYS and not isinstance(value, str | list | tuple | None):
+        value = np.asarray(value).tolist()
     if isinstance(value, np.random.RandomState):
         return None  # the model has one
     if isinstance(value, np.generic):
@@ -158,17 +192,19 @@ def _plain(name: str, value: Any) -> Any:
         value = str(value)
     if isinstance(value, tuple | list):
         items = [_plain(name, item) for item in value]
-        own = [item for item in items if isinstance(item, dict) and OWN in item]
+        own = [item for item in items if _is_own(item)]
         if own:
             return own[0]
         return {"tuple": items} if isinstance(value, tuple) else items
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if _is_public(value, augmentations):
-        return {"augmentation": type(value).__name__, **value.get_params()}
+        plain = {k: _plain(k, v) for k, v in value.get_params().items()}
+        return {"augmentation": type(value).__name__, **plain}
     if _is_public(value, losses):
         names = inspect.signature(type(value)).parameters
-        return {"loss": type(value).__name__, **{n: vars(value)[n] for n in names}}
+        plain = {name: _plain(name, vars(value)[name]) for name in names}
+        return {"loss": type(value).__name__, **plain}
     class_name = getattr(value, "__name__", "")
     if class_name and getattr(torch.optim, class_name, None) is value:
         return {"optimizer": class_name}
@@ -194,7 +230,10 @@ def _from_plain(name: str, value: Any, parts: Mapping[str, Any]) -> Any:
     if kind == "tuple":
         return tuple(_from_plain(name, value[kind], parts))
     modules = {"augmentation": augmentations, "loss": losses, "optimizer": torch.optim}
-    public = getattr(modules[kind], value.pop(kind))
+    class_name = value.pop(kind)
+    if class_name not in getattr(modules[kind], "__all__", dir(modules[kind])):
+        raise ValueError(f"The file names an unknown {kind}, {class_name!r}.")
+    public = getattr(modules[kind], class_name)
     return public if kind == "optimizer" else public(**value)
 
 

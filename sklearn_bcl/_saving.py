@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Self
 
 from sklearn.base import BaseEstimator
@@ -18,7 +19,7 @@ import sklearn_bcl._files as _files
 import sklearn_bcl._version as _version
 from sklearn_bcl._ambient import standard_torch
 from sklearn_bcl._device import resolve_device
-from sklearn_bcl._hollow import fill, hollow
+from sklearn_bcl._hollow import fill, hollow, plain_attributes
 from sklearn_bcl._model import Model
 from sklearn_bcl._persistence import KIND, describe, restore
 
@@ -38,8 +39,8 @@ class SavingMixin(BaseEstimator):
 
         The file is a safetensors file with weights, parameters and what rows are. Of an
         encoder, augmentation, loss or optimizer of your own it holds the weights and
-        the name. `callbacks` are not saved. A file that is there is replaced at once,
-        and stays as it was if writing is interrupted.
+        the name. `callbacks` and what `set_output` has set are not saved. A file that
+        is there is replaced at once, and stays as it was if writing is interrupted.
 
         Parameters
         ----------
@@ -79,6 +80,10 @@ class SavingMixin(BaseEstimator):
         """
         model, parameters = self._fitted_model(), self.get_params(deep=False)
         tensors, document = describe(model, parameters, optimizer)
+        if not Path(path).resolve().parent.is_dir():
+            raise FileNotFoundError(
+                f"The folder of {str(path)!r} does not exist. Make it first."
+            )
         document |= {name: getattr(self, name, None) for name in CURVES}
         document |= {"class": type(self).__name__, "sklearn_bcl": _version.VERSION}
         _files.write(path, KIND, tensors, document)
@@ -130,6 +135,11 @@ class SavingMixin(BaseEstimator):
             "loss": loss,
             "optimizer": optimizer,
         }
+        if document["class"] != cls.__name__:
+            raise ValueError(
+                f"{str(path)!r} holds a {document['class']}. Load it by "
+                f"{document['class']}.load."
+            )
         with standard_torch(grad=True):
             parameters, model = restore(tensors, document, parts)
         embedder = cls(**parameters)
@@ -143,14 +153,10 @@ class SavingMixin(BaseEstimator):
         state["_version"] = _version.VERSION, STATE_VERSION
         if "_model" in state:
             state["_digest"] = _digest(state["_model"])
-        modules = {k: v for k, v in state.items() if isinstance(v, nn.Module)}
-        return state | {name: hollow(module) for name, module in modules.items()}
+        return {name: _each(hollow, value) for name, value in state.items()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state = {
-            name: fill(value) if isinstance(value, nn.Module) else value
-            for name, value in state.items()
-        }
+        state = {name: _each(fill, value) for name, value in state.items()}
         version, state_version = state.pop("_version", ("0.1.0.dev3 or before", 0))
         digest = state.pop("_digest", None)
         name = type(self).__name__
@@ -186,12 +192,22 @@ class SavingMixin(BaseEstimator):
             self._model.net.to(resolve_device(self.device))
 
 
+def _each(function: Callable[[nn.Module], nn.Module], value: Any) -> Any:
+    """Return a function of a module, or of those in a pair; all else as it is."""
+    if isinstance(value, nn.Module):
+        return function(value)
+    if type(value) in (tuple, list):
+        return type(value)(_each(function, item) for item in value)
+    return value
+
+
 def _digest(model: Model) -> str | None:
     """Return a digest of all that embeddings follow from; None if there is none."""
     try:
         tensors, document = describe(model, {}, with_optimizer=False)
-    except TypeError:  # of categories that no file could hold
+    except Exception:  # of a user's part, or of categories that no file could hold
         return None
+    del tensors["draws"], document["draws"]  # which go on, also in other threads
     document["modules"] = [
         (name, type(module).__qualname__, sorted(_simple_values(module)))
         for name, module in model.net.module_.named_modules()
@@ -200,8 +216,4 @@ def _digest(model: Model) -> str | None:
 
 
 def _simple_values(module: nn.Module) -> list[str]:
-    return [
-        f"{name}={value!r}"
-        for name, value in vars(module).items()
-        if isinstance(value, bool | int | float | str | tuple)
-    ]
+    return [f"{name}={value!r}" for name, value in plain_attributes(module).items()]

@@ -165,7 +165,9 @@ class MeasuredAlpha(AlphaCallback):
 
     def _measure(self, net: ContrastiveNet) -> float:
         assert self.rows_ is not None
-        auc = embedding_auc(net.project(self.rows_).numpy(), self.rows_.labels)
+        with net.lent():
+            projections = net.project(self.rows_).numpy()
+        auc = embedding_auc(projections, self.rows_.labels)
         if self.reading == "paper":
             return float(np.clip(auc, 0.5, np.nextafter(1, 0)))
         return float(alpha_from_auc(auc))
@@ -207,7 +209,12 @@ def make_callbacks(
     Raises ``ValueError`` where alpha cannot change as the callbacks want.
     """
     check_callbacks(callbacks, early_stopping)
-    made = copy.deepcopy(list(callbacks or []))
+    try:
+        made = copy.deepcopy(list(callbacks or []))
+    except Exception as error:
+        raise ValueError(
+            f"'callbacks' are copied, which fails for one of them: {error}"
+        ) from error
     if alpha_is_measured and not find_callbacks(made, MeasuredAlpha):
         made.append(MeasuredAlpha())
     alpha_callbacks = find_callbacks(made, AlphaCallback)
@@ -271,8 +278,8 @@ def check_callbacks(callbacks: Sequence[Any] | None, early_stopping: bool) -> No
                 "an embedder has none. Leave it out: the losses of each epoch are in "
                 "history_[:, 'train_loss']."
             )
-        if isinstance(callback, Checkpoint):
-            callback.check()
+        if kind is Checkpoint:
+            _check_checkpoint(callback, callbacks)
         monitor = getattr(callback, "monitor", None)
         if isinstance(callback, type):
             parameters = inspect.signature(callback).parameters
@@ -286,11 +293,19 @@ def check_callbacks(callbacks: Sequence[Any] | None, early_stopping: bool) -> No
             )
 
 
+def _check_checkpoint(callback: Any, callbacks: Sequence[Any] | None) -> None:
+    if isinstance(callback, type):
+        raise ValueError("'callbacks' Checkpoint needs a path: Checkpoint(path).")
+    if len(find_callbacks(callbacks, Checkpoint)) > 1:
+        raise ValueError("'callbacks' has two of Checkpoint. Leave one out.")
+    callback.check()
+
+
 def find_callbacks(callbacks: Sequence[Any] | None, kind: type) -> list[Any]:
     """Return the callbacks of a kind; skorch takes ``(name, callback)`` and classes."""
     bare = [item[1] if isinstance(item, tuple) else item for item in callbacks or []]
     return [
-        item() if isinstance(item, type) else item
+        item() if isinstance(item, type) and item is not Checkpoint else item
         for item in bare
         if isinstance(item, kind) or (isinstance(item, type) and issubclass(item, kind))
     ]

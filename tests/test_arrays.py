@@ -214,3 +214,23 @@ def test_calls_in_threads_leave_the_filters_of_warnings_alone(fitted):
         thread.join()
     assert not errors
     assert list(warnings.filters) == before
+
+
+def test_only_python_s_integers_may_be_bytes():
+    images = IMAGES.astype(int)
+    expected = of_images().fit(images).transform(images)
+    for same in (list(images), [torch.from_numpy(image) for image in images]):
+        assert_array_equal(of_images().fit(same).transform(same), expected)
+
+
+@pytest.mark.parametrize("modes", ["P", "CMYK", "LA", ("L", "P"), ("RGB", "HSV")])
+def test_modes_of_images_whose_values_are_no_pixels(modes):
+    modes = (modes, modes) if isinstance(modes, str) else modes
+    images = [Image.fromarray(IMAGES[i]).convert(mode) for i, mode in enumerate(modes)]
+    with pytest.raises(ValueError, match=r"images of the modes.*convert\('RGB'\)"):
+        of_images().fit(images)
+
+
+def test_long_floats_that_are_too_long():
+    with pytest.raises(ValueError, match="infinity"):
+        small().fit(np.full((5, 2), 1e300, dtype=np.longdouble) * [1, 1e200])

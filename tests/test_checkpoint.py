@@ -250,3 +250,101 @@ def test_kill_at_random_moments(stop, tmp_path):
     found = killed_fits(tmp_path / "killed", n_kills, stop)
     torch.set_num_threads(threads)
     assert_array_equal(found, expected)
+
+
+class Margin(nn.Module):
+    def __init__(self, margin):
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, z1, z2):
+        return (z1 - z2).square().mean() + self.margin
+
+
+class Noise:
+    def __init__(self, scale):
+        self.scale = scale
+
+    def __call__(self, x, generator):
+        return x + self.scale * torch.randn(x.shape, generator=generator)
+
+
+def shifted(by):
+    return lambda x, generator: noise(x, generator) + by
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("loss", Margin(1.0), Margin(2.0)),
+        ("augmentation", Noise(0.1), Noise(0.2)),
+        ("augmentation", shifted(1), shifted(2)),
+        ("augmentation", lambda x, g: noise(x, g), lambda x, g: noise(x, g) * 2),
+    ],
+)
+def test_parts_of_one_s_own_tell_a_fit(name, one, other, tmp_path):
+    fit("default", tmp_path / "run", **{name: one})
+    fit("default", tmp_path / "run", **{name: one})
+    with pytest.raises(ValueError, match="other parameters"):
+        fit("default", tmp_path / "run", **{name: other})
+
+
+class Counter(nn.Module):
+    """An encoder whose output depends on how often it was called."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.n_calls = nn.Linear(5, 4), 0
+
+    def forward(self, x):
+        self.n_calls += self.training
+        return self.linear(x) * (1 + 0.1 * (self.n_calls % 7))
+
+
+def test_attributes_of_parts_go_on(tmp_path, monkeypatch):
+    whole, X = fit("default", encoder=Counter)
+    kill_after(monkeypatch, 2)
+    with pytest.raises(Kill):
+        fit("default", tmp_path / "run", encoder=Counter)
+    monkeypatch.undo()
+    resumed, _ = fit("default", tmp_path / "run", encoder=Counter)
+    assert_same(whole, resumed, X)
+
+
+def test_a_file_that_was_moved_goes_on_where_it_is(tmp_path, monkeypatch):
+    kill_after(monkeypatch, 2)
+    with pytest.raises(Kill):
+        fit("default", tmp_path / "old")
+    monkeypatch.undo()
+    (tmp_path / "old").rename(tmp_path / "new")
+    fit("default", tmp_path / "new")
+    assert os.listdir(tmp_path) == ["new"]
+    _, document = _files.read(tmp_path / "new", "checkpoint")
+    history = _files.joined_state({}, _part(document, "history"))
+    assert len(history) == N_EPOCHS
+
+
+def test_fits_do_not_share_a_file(tmp_path):
+    class Other(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            if len(net.history) == 2:
+                fit("default", tmp_path / "other", random_state=1)
+                os.replace(tmp_path / "other", tmp_path / "run")
+
+    with pytest.raises(ValueError, match="Another fit has written the file"):
+        fit(
+            "default",
+            tmp_path / "run",
+            callbacks=[Checkpoint(tmp_path / "run"), Other()],
+        )
+
+
+def test_checkpoints_that_are_none(tmp_path):
+    two = [Checkpoint(tmp_path / "a"), Checkpoint(tmp_path / "b")]
+    for callbacks, match in (
+        (two, "has two of Checkpoint"),
+        ([Checkpoint], r"needs a path: Checkpoint\(path\)"),
+        ([Checkpoint(None)], "'path' of Checkpoint must be a path"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            small(callbacks=callbacks).fit(NUMBERS)

@@ -239,3 +239,36 @@ def test_optimizers_that_do_not_fit(X, optimizer, match):
 def test_optimizers_that_do(X, optimizer):
     embedder = small(optimizer=optimizer, weight_decay=0, max_epochs=1).fit(X)
     pickle.dumps(embedder)
+
+
+def test_numbers_of_numpy_are_numbers(X):
+    params = {"batch_size": np.int64(25), "n_components": np.int32(6)}
+    embedder = small(max_epochs=np.int16(2), tol=np.float32(1e-4), **params).fit(X)
+    assert embedder.transform(X).shape == (100, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("encoder", None),
+        ("augmentation", lambda x, generator: x + 1 if len(x) == 2 else 1 / 0),
+        ("loss", loss_of(lambda a, b: a.mean() if len(a) == 2 else 1 / 0)),
+    ],
+)
+def test_errors_on_real_batches_name_the_part(X, name, part):
+    if name == "encoder":
+        part = encoder_of(
+            lambda self, x: (x @ self.weight.T) if len(x) < 5 else x[:7, 9]
+        )
+    with pytest.raises(Exception) as caught:
+        small(**{name: part}).fit(X)
+    assert caught.value.__notes__ == [f"It comes from {name!r}."]
+
+
+def test_callbacks_that_cannot_be_copied(X):
+    class Locked(callbacks.Callback):
+        def __deepcopy__(self, memo):
+            raise TypeError("cannot pickle a lock")
+
+    with pytest.raises(ValueError, match="'callbacks' are copied.*a lock"):
+        small(callbacks=[Locked()]).fit(X)

@@ -196,3 +196,14 @@ def interrupted_fits(X, n_fits, params):
 def test_interrupts_at_random_moments(X, params):
     n_fits = 50 if LONG else 4
     assert interrupted_fits(X, n_fits, params) == ["raised"] * n_fits
+
+
+def test_an_error_after_a_press_is_no_way_out(X):
+    class Fails(Callback):
+        def on_batch_begin(self, net, **kwargs):
+            press()
+            raise RuntimeError("afterwards")
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        small(callbacks=[Fails()]).fit(X)
+    assert "afterwards" in str(caught.value.__cause__)

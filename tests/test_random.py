@@ -284,3 +284,24 @@ def test_the_default_embedder_leaves_all_generators_alone(X):
     assert all(map(torch.equal, global_states(), states[0]))
     assert_array_equal(np.random.get_state()[1], states[1])
     assert random.getstate() == states[2]
+
+
+def drawing_encoder():
+    class Drawing(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) + 0.1 * torch.randn_like(x[:, :4])
+
+    return Drawing(5, 4)
+
+
+def test_an_encoder_that_draws_in_evaluation(X):
+    y, fits = np.arange(100) % 3, []
+    state = torch.get_rng_state()
+    for _ in range(2):
+        fits.append(small(encoder=drawing_encoder, alpha="labels").fit(X, y))
+        assert torch.equal(torch.get_rng_state(), state)
+    assert fits[0].alpha_ == fits[1].alpha_
+    assert_array_equal(
+        fits[0].encoder_.weight.detach(), fits[1].encoder_.weight.detach()
+    )
+    assert fits[0].score(X) == fits[0].score(X) == fits[1].score(X)

@@ -1,5 +1,6 @@
 """Saving to a file without code and by pickle, and what is refused."""
 
+import copy
 import json
 import os
 import pickle
@@ -193,6 +194,108 @@ def test_an_interrupted_write_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         small(random_state=1).fit(X).save(tmp_path / "model")
     assert_same(BCLEmbedder.load(tmp_path / "model"), embedder, X)
+
+
+class Activations(nn.Module):
+    """With attributes whose texts differ from one process to the next."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(5, 4)
+        self.functions = (torch.relu, object())
+
+    def forward(self, x):
+        return self.functions[0](self.linear(x))
+
+
+class WithExtraState(nn.Linear):
+    def get_extra_state(self):
+        return {"a": 1}
+
+    def set_extra_state(self, state):
+        pass
+
+
+def test_attributes_that_are_no_plain_values(tmp_path):
+    embedder = small(encoder=Activations).fit(NUMBERS)
+    assert_same(copy.deepcopy(embedder), embedder, NUMBERS)
+    embedder = small(encoder=WithExtraState(5, 4)).fit(NUMBERS)
+    assert_same(pickle.loads(pickle.dumps(embedder)), embedder, NUMBERS)
+    with pytest.raises(TypeError, match="extra state, which cannot be saved"):
+        embedder.save(tmp_path / "model")
+
+
+def test_a_random_state_that_goes_on_is_no_change():
+    shared = np.random.RandomState(0)
+    for random_state in (shared, None):
+        embedder = small(random_state=random_state, max_epochs=1).fit(NUMBERS)
+        state = embedder.__getstate__()
+        shared.rand()
+        np.random.rand()
+        BCLEmbedder.__new__(BCLEmbedder).__setstate__(copy.deepcopy(state))
+
+
+class Small(BCLEmbedder):
+    def __init__(self, max_epochs=1, shift=0):
+        super().__init__(8, max_epochs=max_epochs, random_state=0)
+        self.shift = shift
+
+
+def test_a_subclass_with_parameters_of_its_own(tmp_path):
+    embedder = Small(2, shift=3).fit(NUMBERS)
+    embedder.save(tmp_path / "model")
+    loaded = Small.load(tmp_path / "model")
+    assert loaded.shift == 3 and loaded.max_epochs == 2
+    assert_same(loaded, embedder, NUMBERS)
+    with pytest.raises(ValueError, match=r"holds a Small\. Load it by Small\.load"):
+        BCLEmbedder.load(tmp_path / "model")
+
+
+def test_parameters_that_were_changed_after_the_fit(tmp_path):
+    embedder = small().fit(NUMBERS)
+    embedder.set_params(n_components=3, augmentation="noise", device="cuda")
+    embedder.save(tmp_path / "model")
+    loaded = BCLEmbedder.load(tmp_path / "model")
+    assert_same(loaded, embedder, NUMBERS)
+    assert loaded.get_params() == embedder.get_params()
+
+
+def standardized(x, generator):
+    return (x - x.mean(0)) / x.std(0)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"categorical_features": pd.Index([1])},
+        {"hidden_layer_sizes": range(8, 6, -1)},
+        {"augmentation": FeatureCorruption(np.float32(0.3))},
+        {"loss": BCLLoss(temperature=np.float32(0.3))},
+        {"temperature": np.float64(0.4), "batch_size": np.int64(16)},
+        {"augmentation": standardized},
+    ],
+)
+def test_parameters_of_other_types(params, tmp_path):
+    embedder = small(**{"max_epochs": 1, **params}).fit(NUMBERS)
+    embedder.save(tmp_path / "model")
+    own = params.get("augmentation")
+    parts = {"augmentation": own} if own is standardized else {}
+    loaded = BCLEmbedder.load(tmp_path / "model", **parts)
+    assert_same(loaded, embedder, NUMBERS)
+
+
+class BinaryLoss(nn.Module):
+    def forward(self, z1, z2, y):
+        logits = (z1 * z2).sum(dim=1)
+        return nn.functional.binary_cross_entropy_with_logits(logits, y)
+
+
+def test_a_loss_of_float_labels(tmp_path):
+    y = (np.arange(60) % 2).astype(float)
+    embedder = small(loss=BinaryLoss()).fit(NUMBERS, y)
+    embedder.save(tmp_path / "model")
+    loaded = BCLEmbedder.load(tmp_path / "model", loss=BinaryLoss())
+    assert_same(loaded, embedder, NUMBERS)
 
 
 # Files that are something else

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers import LONG, small
 from numpy.testing import assert_array_equal
+from skorch.callbacks import Callback
 
 from sklearn_bcl import BCLEmbedder
 
@@ -91,3 +92,21 @@ def test_a_fit_that_fails_leaves_the_model_in_service():
     assert_array_equal(embedder.transform(WIDE), expected)
     embedder.set_params(learning_rate="auto", optimizer="adam").partial_fit(WIDE)
     assert np.isfinite(embedder.transform(WIDE)).all()
+
+
+def test_a_fit_that_fails_undoes_nothing_of_others():
+    class Meanwhile(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            params = {"callbacks": None, "learning_rate": "auto", "optimizer": "adam"}
+            embedder.set_params(**params)
+            embedder.fit(WIDE)
+
+        def __deepcopy__(self, memo):
+            return self
+
+    embedder = small(max_epochs=1, callbacks=[Meanwhile()])
+    embedder.set_params(learning_rate=1e38, optimizer="sgd")
+    with pytest.raises(ValueError, match="diverged"):
+        embedder.fit(NARROW)
+    assert embedder.n_features_in_ == 5
+    assert embedder.optimizer == "adam"

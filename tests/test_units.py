@@ -104,3 +104,25 @@ def test_dates_are_no_numbers():
     for wrong in (dates[:, None], dates[:, None] - dates[0]):
         with pytest.raises(ValueError, match=r"dates or times\. Turn them"):
             small().fit(wrong)
+
+
+@pytest.mark.parametrize("start", [2**62, 2**60, -(2**61), 2**53])
+@pytest.mark.parametrize("kind", ["array", "frame"])
+def test_long_integers_keep_their_differences(start, kind):
+    numbers = (start + np.arange(60))[:, None]
+    X = pd.DataFrame(numbers, columns=["id"]) if kind == "frame" else numbers
+    embedding = small(max_epochs=1).fit_transform(X)
+    assert len(np.unique(embedding, axis=0)) == 60
+
+
+def test_sparse_time_stamps_are_named():
+    stamps = scipy.sparse.csr_matrix(1.7e9 + rng.rand(60, 2))
+    with pytest.warns(UserWarning, match="Column 0 has stored values that float32"):
+        small(max_epochs=1).fit(stamps)
+
+
+def test_errors_of_floating_point_asked_for_by_the_user():
+    with np.errstate(all="raise"):
+        for size in (1e-310, 1e-40, 1.0, 1e300):
+            embedder = small(max_epochs=1).fit(X * size)
+            assert np.isfinite(embedder.transform(X * size)).all()

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sklearn_bcl._data.frames import DATES_ERROR, is_frame
 
-SINGLE_IMAGE_CHANNELS = (3, 4)  # of an array of three axes, in place of n images
+PIL_MODES = {"1", "L", "RGB", "RGBA", "I", "F", "I;16"}  # whose values are pixels
 
 
 def as_array(X: Any, what: str = "'X'") -> Any:
@@ -93,6 +93,12 @@ def _from_sequence(X: Sequence[Any], what: str) -> NDArray[Any]:
             "first: [PIL.Image.open(path) for path in X]. For one column of "
             "categories, give a DataFrame."
         )
+    modes = {row.mode for row in X if hasattr(row, "getbands")}
+    if modes - PIL_MODES or len(modes) > 1:
+        raise ValueError(
+            f"{what} has images of the modes {', '.join(sorted(modes))}. Give all of "
+            "one mode whose values are pixels: image.convert('RGB'), or 'L' for gray."
+        )
     if len(X) and all(isinstance(row, Tensor) for row in X):
         X = [_from_tensor(row, what) for row in X]
     missing = [i for i, row in enumerate(X) if row is None]
@@ -128,6 +134,9 @@ def check_numbers(
     kind = getattr(X, "dtype", np.dtype(object)).kind
     if kind in "mM":
         raise ValueError(DATES_ERROR.format(label="'X'"))
+    if kind == "f" and X.dtype.itemsize > 8 and isinstance(X, np.ndarray):
+        with np.errstate(all="ignore"):
+            X = X.astype(np.float64)
     if kind == "V":
         raise ValueError(
             "'X' is a structured array. Give a DataFrame, pandas.DataFrame(X)."

@@ -64,7 +64,7 @@ class RowFormat:
         The array is as that of :meth:`read`. `fills_gaps` says whether the encoder
         takes NaN.
         """
-        is_list, X = isinstance(X, Sequence), as_array(X)
+        is_list, X = _is_nested_list(X), as_array(X)
         names, columns, layout = names_of(X), None, None
         if image_shape is None and len(X.shape) <= 2:
             are_named = not isinstance(categorical_features, str | None)
@@ -97,7 +97,7 @@ class RowFormat:
             return array
         if len(self.row_shape) == 1:
             self._check_names(X)
-        is_list, X = isinstance(X, Sequence), as_array(X)
+        is_list, X = _is_nested_list(X), as_array(X)
         columns, layout = self.columns, self.layout
         if columns is None or len(X.shape) > 2:
             X = _read_images(X, is_list, min_rows, self.owner)
@@ -249,6 +249,11 @@ class RowFormat:
     def decode(self, batch: Tensor) -> Tensor:
         """Return a batch as views see it: float32 rows, or images."""
         return batch.to(torch.float32) if self.layout is None else self.layout(batch)
+
+
+def _is_nested_list(X: Any) -> bool:
+    """Return whether X is a list of lists, whose integers have no dtype."""
+    return isinstance(X, list | tuple) and len(X) > 0 and isinstance(X[0], list | tuple)
 
 
 def _read_table(X: Any, are_categories: bool, min_rows: int, owner: str) -> Any:

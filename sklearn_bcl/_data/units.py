@@ -31,7 +31,7 @@ class Units:
     Parameters
     ----------
     columns : tuple of int
-    offset, unit : tuple of float
+    offset, unit : tuple of float or int
         One for each of these columns.
     """
 
@@ -46,9 +46,13 @@ class Units:
         `labels` names columns in the warning about those that float32 cannot hold.
         """
         if sparse.issparse(X):
-            return cls._of_sparse(X)
+            return cls._of_sparse(X, labels)
         step = -(-len(X) // MOST_SAMPLED)
-        values = np.sort(X[::step].astype(np.float64), axis=0)  # missing ones last
+        rows = np.sort(X[::step], axis=0)  # missing values last
+        is_long = X.dtype.kind in "iu" and X.dtype.itemsize == 8
+        # Differences of long integers are exact, where float64 would round them.
+        base = rows[0] if is_long else np.zeros(1)
+        values = (rows - base).astype(np.float64)
         n_present = (~np.isnan(values)).sum(axis=0)
         last = np.maximum(n_present - 1, 0)
         every = np.arange(values.shape[1])
@@ -56,21 +60,22 @@ class Units:
             values[(share * last).astype(int), every]
             for share in (0.25, 0.5, 0.75, 0, 1)
         )
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        with np.errstate(all="ignore"):
             spread = np.where(high > low, high / 2 - low / 2, most / 2 - least / 2)
-            is_offset = np.abs(median) * LEAST_STEPS > spread * STEPS
+            center = np.abs(base.astype(np.float64) + median)
+            is_offset = center * LEAST_STEPS > spread * STEPS
             is_offset &= spread > 0
-            exponent = np.floor(np.log2(np.where(spread > 0, spread, np.abs(median))))
-        is_scaled = (spread > 0) & (spread < LEAST_SPREAD) | (spread > MOST_SPREAD)
-        is_scaled |= np.abs(median) > MOST_SPREAD**2
-        (columns,) = np.nonzero(is_offset | is_scaled)
-        units = cls(
-            tuple(columns.tolist()),
-            tuple(np.where(is_offset, median, 0.0)[columns].tolist()),
-            tuple(np.where(is_scaled, np.exp2(exponent), 1.0)[columns].tolist()),
-        )
-        with np.errstate(over="ignore"):
-            units._warn_of_lost_values(values, labels)
+            exponent = np.floor(np.log2(np.where(spread > 0, spread, center)))
+            is_scaled = (spread > 0) & (spread < LEAST_SPREAD) | (spread > MOST_SPREAD)
+            is_scaled |= center > MOST_SPREAD**2
+            (columns,) = np.nonzero(is_offset | is_scaled)
+            offset = base + (median.astype(base.dtype) if is_long else median)
+            units = cls(
+                tuple(columns.tolist()),
+                tuple(np.where(is_offset, offset, 0)[columns].tolist()),
+                tuple(np.where(is_scaled, np.exp2(exponent), 1.0)[columns].tolist()),
+            )
+            units._warn_of_lost_values(rows, labels)
         return units
 
     @classmethod
@@ -87,7 +92,7 @@ class Units:
         return {j: Units((0,), (offset,), (unit,)) for j, offset, unit in each}
 
     @classmethod
-    def _of_sparse(cls, X: Any) -> Units:
+    def _of_sparse(cls, X: Any, labels: Sequence[str]) -> Units:
         """Return units without offsets, which would leave no zeros."""
         sizes = np.abs(X.data, dtype=np.float64)
         is_extreme = (sizes < LEAST_SPREAD) & (sizes > 0) | (sizes > MOST_SPREAD)
@@ -100,14 +105,38 @@ class Units:
             if not LEAST_SPREAD < median < MOST_SPREAD:
                 found.append((j, float(np.exp2(np.floor(np.log2(median))))))
         columns, unit = zip(*found, strict=True) if found else ((), ())
-        return cls(tuple(columns), (0.0,) * len(columns), tuple(unit))
+        units = cls(tuple(columns), (0.0,) * len(columns), tuple(unit))
+        units._warn_of_equal_values(X, labels)
+        return units
+
+    def _warn_of_equal_values(self, X: Any, labels: Sequence[str]) -> None:
+        """Name sparse columns whose stored values are one in float32."""
+        if X.data.dtype == np.float32:
+            return
+        varies = []
+        with np.errstate(all="ignore"):
+            in_units = self._in_units(X).data
+        for data in (X.data, in_units):
+            low, high = np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf)
+            np.fmin.at(low, X.indices, data.astype(np.float64))
+            np.fmax.at(high, X.indices, data.astype(np.float64))
+            varies.append(high > low)
+        (lost,) = np.nonzero(varies[0] & ~varies[1])
+        if lost.size:
+            warnings.warn(
+                f"{labels[lost[0]]} has stored values that float32 cannot tell apart. "
+                f"{lost.size} columns are like this. Subtract a constant from them, "
+                "and give a dense array, or leave them out.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def to_float32(self, X: Any, labels: Sequence[str]) -> Any:
         """Return numbers, or a CSR matrix, as float32, in these units.
 
         Raises ``ValueError`` where a value is still too large. `labels` are names.
         """
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             result = self._in_units(X)
             values = result.data if sparse.issparse(result) else result
             if not np.isfinite(values.sum(dtype=np.float64)) and np.isinf(values).any():
@@ -137,15 +166,15 @@ class Units:
         if self.columns:
             columns = list(self.columns)
             result = result.copy() if result is X else result
-            result[:, columns] = (X[:, columns] - np.array(self.offset)) / self.unit
+            is_integer = X.dtype.kind in "iu" and X.dtype != np.uint64
+            offset = np.array(self.offset, np.int64 if is_integer else np.float64)
+            result[:, columns] = (X[:, columns] - offset) / self.unit
         return result
 
-    def _warn_of_lost_values(
-        self, values: NDArray[np.float64], labels: Sequence[str]
-    ) -> None:
+    def _warn_of_lost_values(self, values: NDArray[Any], labels: Sequence[str]) -> None:
         """Name columns of which float32 holds less than half of the values."""
         n_before, n_after = (
-            (np.diff(some, axis=0) > 0).sum(axis=0) + 1
+            (some[1:] > some[:-1]).sum(axis=0) + 1
             for some in (values, self._in_units(values))
         )
         (lost,) = np.nonzero(2 * n_after < n_before + (n_after == 1))
