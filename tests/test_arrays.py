@@ -160,7 +160,7 @@ REFUSED = {
     "mixed modes": (
         lambda: [Image.fromarray(IMAGES[0]), Image.fromarray(IMAGES[1]).convert("L")],
         ValueError,
-        r"different shapes.*convert\('RGB'\)",
+        r"modes L, RGB.*convert\('RGB'\)",
     ),
 }
 

@@ -335,7 +335,7 @@ def test_fits_do_not_share_a_file(tmp_path):
         fit(
             "default",
             tmp_path / "run",
-            callbacks=[Checkpoint(tmp_path / "run"), Other()],
+            callbacks=[Other()],
         )
 
 

@@ -270,5 +270,5 @@ def test_callbacks_that_cannot_be_copied(X):
         def __deepcopy__(self, memo):
             raise TypeError("cannot pickle a lock")
 
-    with pytest.raises(ValueError, match="'callbacks' are copied.*a lock"):
+    with pytest.raises(ValueError, match=r"'callbacks' are copied.*a lock"):
         small(callbacks=[Locked()]).fit(X)
