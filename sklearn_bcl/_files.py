@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,6 @@ from safetensors.torch import save
 from skorch.history import History
 from torch import Tensor
 
-_UMASK = os.umask(0)
-os.umask(_UMASK)
 VERSION = 1  # of what the documents hold
 Tensors = dict[str, Tensor]
 
@@ -51,14 +49,13 @@ def write(
     metadata = {"kind": kind, "document": text, "sha256": digest_of(whole, text)}
     content = save(whole, metadata)
     path = Path(path)
-    number, name = tempfile.mkstemp(".part", f"{path.name}.", path.parent)
-    part = Path(name)
+    owner = f"{os.getpid()}-{threading.get_ident()}"  # no other writes to this one
+    part = path.with_name(f"{path.name}.{owner}.part")
     try:
-        with os.fdopen(number, "wb") as file:
+        with part.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        part.chmod(0o666 & ~_UMASK)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -62,6 +62,7 @@ def plain_attributes(part: Any) -> dict[str, Any]:
 
 
 def is_plain(value: Any) -> bool:
+    """Return whether a value is None, a number, a string or a tuple of such."""
     if type(value) is tuple:
         return all(map(is_plain, value))
     return value is None or isinstance(value, bool | int | float | str)

@@ -35,7 +35,6 @@ from sklearn_bcl._net import ContrastiveNet
 from sklearn_bcl._parameters import make_net
 
 KIND = "model"
-PARTS = ("encoder", "augmentation", "loss", "optimizer")
 ARRAYS = ("categorical_features", "hidden_layer_sizes", "image_shape")
 STATISTICS = ("center", "scale", "n_varied")
 OWN = "own"  # key of a value that the file does not hold
@@ -89,18 +88,13 @@ def restore(
         name: _from_plain(name, value, parts)
         for name, value in document["parameters"].items()
     }
-    unknown = [name for name in parts if name not in PARTS]
-    given = [name for name, value in parts.items() if value is not None]
-    idle = [name for name in given if parameters.get(name) is not parts[name]]
-    if unknown or idle:
-        raise ValueError(
-            f"The file has its own {(unknown + idle)[0]!r}. Leave the argument out."
-        )
-    row_format = _from_plain_format(document["format"])
     fitted = {
-        name: parts[name] if _is_own(value) else _from_plain(name, value, parts)
-        for name, value in document["fit"].items()
+        name: _from_plain(name, value, parts) for name, value in document["fit"].items()
     }
+    for name, part in parts.items():
+        if part is not None and part not in (parameters.get(name), fitted.get(name)):
+            raise ValueError(f"The file has its own {name!r}. Leave the argument out.")
+    row_format = _from_plain_format(document["format"])
     net = _new_net({**fitted, "callbacks": None}, row_format, document)
     try:
         for name, module in (("module", net.module_), ("loss", net.criterion_)):

@@ -58,7 +58,8 @@ class SavingMixin(BaseEstimator):
         OSError
             If the file cannot be written.
         TypeError
-            If categories of the table are neither strings nor numbers.
+            If categories of the table are neither strings nor numbers, or a module has
+            an extra state.
 
         See Also
         --------
@@ -117,8 +118,8 @@ class SavingMixin(BaseEstimator):
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it is no such file, was cut off or changed, is of an unknown version, or
-            if a part of your own is missing or another one.
+            If it is no such file, was cut off or changed, is of an unknown version or
+            of another class, or if a part of your own is missing or another one.
 
         See Also
         --------
@@ -209,11 +210,11 @@ def _digest(model: Model) -> str | None:
         return None
     del tensors["draws"], document["draws"]  # which go on, also in other threads
     document["modules"] = [
-        (name, type(module).__qualname__, sorted(_simple_values(module)))
+        (
+            name,
+            type(module).__qualname__,
+            repr(sorted(plain_attributes(module).items())),
+        )
         for name, module in model.net.module_.named_modules()
     ]
     return _files.digest_of(tensors, json.dumps(document))
-
-
-def _simple_values(module: nn.Module) -> list[str]:
-    return [f"{name}={value!r}" for name, value in plain_attributes(module).items()]

@@ -19,7 +19,7 @@ from sklearn_bcl._data.frames import DATES_ERROR, is_frame
 PIL_MODES = {"1", "L", "RGB", "RGBA", "I", "F", "I;16"}  # whose values are pixels
 
 
-def as_array(X: Any, what: str = "'X'") -> Any:
+def as_array(X: Any) -> Any:
     """Return rows as a NumPy array, a CSR matrix or a DataFrame.
 
     Values stay as they are, and are not looked at.
@@ -27,57 +27,57 @@ def as_array(X: Any, what: str = "'X'") -> Any:
     if is_frame(X) or sparse.issparse(X) or type(X) is np.ndarray:
         return X
     if isinstance(X, Tensor):
-        return _from_tensor(X, what)
-    _refuse(X, what)
+        return _from_tensor(X)
+    _refuse(X)
     if isinstance(X, Sequence) and not hasattr(X, "__array__"):
-        return _from_sequence(X, what)
+        return _from_sequence(X)
     return np.asarray(X)
 
 
-def _refuse(X: Any, what: str) -> None:
+def _refuse(X: Any) -> None:
     """Raise ``TypeError`` for what holds rows, but not as an array."""
     kind = type(X).__name__
     if X is None:
-        raise TypeError(f"{what} is None. Give rows: an array, a DataFrame or a list.")
+        raise TypeError("'X' is None. Give rows: an array, a DataFrame or a list.")
     if isinstance(X, str | bytes | os.PathLike):
         raise TypeError(
-            f"{what} is {X!r}. Give the rows themselves: read the file first, for "
+            f"'X' is {X!r}. Give the rows themselves: read the file first, for "
             "example with pandas.read_csv, numpy.load or PIL.Image.open."
         )
     if isinstance(X, Dataset | DataLoader):
         raise TypeError(
-            f"{what} is a {kind}. Give its rows as one array or tensor, without "
+            f"'X' is a {kind}. Give its rows as one array or tensor, without "
             "labels, for example dataset.tensors[0] of a TensorDataset, or "
             "numpy.stack([row for row, label in dataset])."
         )
     if isinstance(X, np.ma.MaskedArray):
         raise TypeError(
-            f"{what} is a masked array, whose mask would be lost. Give X.filled("
+            "'X' is a masked array, whose mask would be lost. Give X.filled("
             "numpy.nan): NaN is a missing value of a table."
         )
     is_image = hasattr(X, "getbands") and hasattr(X, "size")  # of PIL
     if is_image:
-        raise TypeError(f"{what} is a single image. Give a list of images: [image].")
+        raise TypeError("'X' is a single image. Give a list of images: [image].")
     if isinstance(X, Mapping):
         raise TypeError(
-            f"{what} is a {kind}. Give a DataFrame, pandas.DataFrame(X), or an array."
+            f"'X' is a {kind}. Give a DataFrame, pandas.DataFrame(X), or an array."
         )
     if not hasattr(X, "__array__") and not isinstance(X, Sequence):
         if isinstance(X, Iterable):
-            raise TypeError(f"{what} is a {kind}. Give an array, or list(X).")
-        raise TypeError(f"{what} is a {kind}. Give an array, a DataFrame or a list.")
+            raise TypeError(f"'X' is a {kind}. Give an array, or list(X).")
+        raise TypeError(f"'X' is a {kind}. Give an array, a DataFrame or a list.")
 
 
-def _from_tensor(X: Tensor, what: str) -> NDArray[Any]:
+def _from_tensor(X: Tensor) -> NDArray[Any]:
     if X.layout != torch.strided:
         raise TypeError(
-            f"{what} is a tensor of layout {X.layout}. Give X.to_dense(), or a sparse "
+            f"'X' is a tensor of layout {X.layout}. Give X.to_dense(), or a sparse "
             "matrix of SciPy."
         )
     if X.is_quantized:
-        raise TypeError(f"{what} is a quantized tensor. Give X.dequantize().")
+        raise TypeError("'X' is a quantized tensor. Give X.dequantize().")
     if X.device.type == "meta":
-        raise TypeError(f"{what} is a tensor on the device 'meta', without values.")
+        raise TypeError("'X' is a tensor on the device 'meta', without values.")
     X = X.detach().as_subclass(Tensor).cpu().resolve_conj().resolve_neg()
     if X.dtype.is_floating_point and X.dtype not in (torch.float32, torch.float64):
         X = X.float()  # bfloat16, which NumPy lacks, and narrower ones
@@ -85,30 +85,30 @@ def _from_tensor(X: Tensor, what: str) -> NDArray[Any]:
     return array
 
 
-def _from_sequence(X: Sequence[Any], what: str) -> NDArray[Any]:
+def _from_sequence(X: Sequence[Any]) -> NDArray[Any]:
     """Return a list of rows, images or tensors as an array."""
     if len(X) and all(isinstance(row, str | bytes | os.PathLike) for row in X):
         raise TypeError(
-            f"{what} is a list of paths or strings, such as {X[0]!r}. Read the files "
+            f"'X' is a list of paths or strings, such as {X[0]!r}. Read the files "
             "first: [PIL.Image.open(path) for path in X]. For one column of "
             "categories, give a DataFrame."
         )
     modes = {row.mode for row in X if hasattr(row, "getbands")}
     if modes - PIL_MODES or len(modes) > 1:
         raise ValueError(
-            f"{what} has images of the modes {', '.join(sorted(modes))}. Give all of "
+            f"'X' has images of the modes {', '.join(sorted(modes))}. Give all of "
             "one mode whose values are pixels: image.convert('RGB'), or 'L' for gray."
         )
     if len(X) and all(isinstance(row, Tensor) for row in X):
-        X = [_from_tensor(row, what) for row in X]
+        X = [_from_tensor(row) for row in X]
     missing = [i for i, row in enumerate(X) if row is None]
     if missing:
-        raise ValueError(f"{what} has no row at {missing[0]}, but None. Leave it out.")
+        raise ValueError(f"'X' has no row at {missing[0]}, but None. Leave it out.")
     shapes = {np.shape(row) for row in X if hasattr(row, "__array_interface__")}
     if len(shapes) > 1:
         first, second = sorted(shapes)[:2]
         raise ValueError(
-            f"{what} has rows of different shapes, such as {first} and {second}. Give "
+            f"'X' has rows of different shapes, such as {first} and {second}. Give "
             "all of one shape: resize or crop images first, for example with "
             "PIL.ImageOps.fit(image, (32, 32)) and image.convert('RGB')."
         )
@@ -118,7 +118,7 @@ def _from_sequence(X: Sequence[Any], what: str) -> NDArray[Any]:
         if "inhomogeneous" not in str(error):
             raise
         raise ValueError(
-            f"{what} has rows of different lengths. Give the same number of values in "
+            f"'X' has rows of different lengths. Give the same number of values in "
             f"each row, NaN where one is missing. {error}"
         ) from error
 

@@ -153,10 +153,8 @@ class Columns:
             )
         categories: dict[int, Categories] = {}
         parts: dict[int, Units] = {}
-        values = None
-        if is_frame(X) or is_chosen:
-            values = None if is_chosen else read_numbers(X, names)
-        if values is None and (is_frame(X) or is_chosen):
+        numbers_only = None if is_chosen else read_numbers(X, names)
+        if numbers_only is None and (is_frame(X) or is_chosen):
             values = np.empty(X.shape, dtype=np.float32)
             for j, column in enumerate(read_columns(X, names)):
                 by_type = column.categories is not None
@@ -170,7 +168,7 @@ class Columns:
                 values[:, j] = categories[j].read(column)
             units, X = Units.joined(parts), values
         else:
-            X = X if values is None else values
+            X = X if numbers_only is None else numbers_only
             units = Units.of(X, labels_of(names, n_columns))
             X = units.to_float32(X, labels_of(names, n_columns))
         n_missing = _count_missing(X)
