@@ -179,8 +179,8 @@ class PosteriorMixin:
         >>> X, _ = load_iris(return_X_y=True)
         >>> embedder = BCLEmbedder(max_epochs=5, random_state=0).fit(X)
         >>> proba = embedder.true_negative_proba(X)
-        >>> proba[0, 1:].argmin() == embedder.similarity(X)[0, 1:].argmax()
-        np.True_
+        >>> bool(proba[0, 1:].argmin() == embedder.similarity(X)[0, 1:].argmax())
+        True
         """
         model = self._fitted_model()
         alpha, tau_plus = model.prior("alpha"), model.prior("tau_plus")

@@ -19,9 +19,8 @@ from sklearn_bcl.encoders import MLPEncoder
 def table(n_rows=120, n_columns=60, density=0.05):
     """Return sparse rows, with columns that are dense, negative or empty."""
     rng = np.random.default_rng(0)
-    X = sparse.random(
-        n_rows, n_columns, density=density, format="lil", dtype=np.float32, rng=rng
-    )
+    is_stored = rng.uniform(size=(n_rows, n_columns)) < density
+    X = sparse.lil_array(is_stored * rng.uniform(size=is_stored.shape), dtype="f4")
     X[:, 1] = rng.normal(size=(n_rows, 1)) + 3  # its median is not 0
     X[::2, 2] = -1.0
     X[:, 3] = 0.0

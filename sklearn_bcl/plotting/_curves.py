@@ -149,8 +149,8 @@ class ImportanceWeightDisplay:
     --------
     >>> from sklearn_bcl.plotting import ImportanceWeightDisplay
     >>> display = ImportanceWeightDisplay.from_priors(alpha=0.9, beta=0.5, tau_plus=0.1)
-    >>> display.weights[-1].round(3)
-    np.float64(0.556)
+    >>> float(display.weights[-1].round(3))
+    0.556
     """
 
     ax_: Axes
