@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from sklearn_bcl._data.rows import Rows
 from sklearn_bcl._data.scaling import sample_rows
+from sklearn_bcl._processes import ALONE, Share
 from sklearn_bcl._sparse import SparseBatch
 
 N_BINS = 8
@@ -93,12 +94,16 @@ class BinPredictor(nn.Module):
         return torch.where(says_nothing, IGNORED, bins)
 
     def forward(
-        self, embeddings: Tensor, x: Tensor | SparseBatch, generator: Generator
+        self,
+        embeddings: Tensor,
+        x: Tensor | SparseBatch,
+        generator: Generator,
+        share: Share = ALONE,
     ) -> Tensor:
-        """Return the mean cross-entropy over values.
+        """Return the mean cross-entropy over the values of all processes.
 
-        `x` are rows ``(n, n_features)``, `embeddings` those of a view of them, ``(n,
-        n_components)``.
+        `x` are rows ``(n, n_features)`` of this one, `embeddings` those of a view of
+        them, ``(n, n_components)``.
         """
         chosen: Tensor | slice = slice(None)
         if (n_columns := len(self.columns)) > MOST_COLUMNS:
@@ -120,7 +125,11 @@ class BinPredictor(nn.Module):
             ignore_index=IGNORED,
             reduction="sum",
         )
-        return total / (bins != IGNORED).sum().clamp(min=1)
+        n_values = (bins != IGNORED).sum()
+        if share.size > 1:
+            both = torch.stack([total, n_values.to(total.dtype)])
+            total, n_values = share.sum(both).unbind()
+        return total / n_values.detach().clamp(min=1)
 
 
 def _quantile_edges(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -90,12 +90,15 @@ class Checkpoint(Callback):
             )
 
     def on_train_begin(self, net: ContrastiveNet, X: Rows, **kwargs: Any) -> None:
-        self.origin_, self.written_ = _origin(net, X), None
-        if Path(self.path).exists():
+        self.origin_, self.written_ = origin_of(net, X, net.seed), None
+        state: dict[str, Any] | None = None
+        if net.share.rank == 0 and Path(self.path).exists():
             self.written_ = self._stamp()
             tensors, document = _files.read(self.path, KIND)
             self._check_origin(document)
             state = _files.joined_state(tensors, document["state"])
+        state = net.share.from_first(state)
+        if state is not None:
             for name, callback in net.callbacks_:
                 if callback is not self:
                     _set_state_of(callback, state["callbacks"].get(name, {}))
@@ -104,6 +107,8 @@ class Checkpoint(Callback):
     def on_epoch_end(self, net: ContrastiveNet, **kwargs: Any) -> None:
         n_epochs = len(net.history)
         if n_epochs % self.every and n_epochs != net.max_epochs:
+            return
+        if net.share.rank > 0:  # they are all in the same state
             return
         state = {
             **net.state_of_run(),
@@ -156,11 +161,18 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _origin(net: ContrastiveNet, rows: Rows) -> dict[str, str]:
-    """Return digests of what a fit starts from."""
+def origin_of(
+    net: ContrastiveNet, rows: Rows, seed: int, most_rows: int | None = None
+) -> dict[str, str]:
+    """Return digests of what a fit starts from, of all rows or of some only."""
     data = hashlib.sha256(str(rows.format).encode())
     arrays: list[Any] = [rows.indices, rows.y]
-    if isinstance(rows.data, Tensor):
+    if most_rows is not None:
+        data.update(str(len(rows)).encode())
+        n_rows = min(most_rows, len(rows))
+        some = np.linspace(0, len(rows) - 1, n_rows).astype(np.intp)
+        arrays = [some, *rows.batch(torch.from_numpy(some))]
+    elif isinstance(rows.data, Tensor):
         arrays.append(rows.data)
     else:
         arrays += [rows.data.data, rows.data.indices, rows.data.indptr]
@@ -174,7 +186,8 @@ def _origin(net: ContrastiveNet, rows: Rows) -> dict[str, str]:
     states = {"module": net.module_.state_dict(), "loss": net.criterion_.state_dict()}
     tensors, _ = _files.split_state(states)
     settings = {
-        **{name: repr(getattr(net, name)) for name in ("lr", "max_epochs", "seed")},
+        **{name: repr(getattr(net, name)) for name in ("lr", "max_epochs")},
+        "seed": repr(seed),
         "batch_size": repr(net.batch_size),
         "bin_weight": repr(net.bin_weight),
         "network": repr(net.module_),

@@ -27,13 +27,16 @@ from sklearn_bcl._interrupts import Interrupts
 from sklearn_bcl._model import Model
 from sklearn_bcl._net import Augmentation
 from sklearn_bcl._parameters import (
+    check_same_fit,
     hold_out,
     make_net,
     read_rows,
+    share_random_state,
     unchanged_on_error,
 )
 from sklearn_bcl._parts import AUGMENTATIONS, ENCODERS, LOSSES, OPTIMIZERS
 from sklearn_bcl._posterior import PosteriorMixin
+from sklearn_bcl._processes import share_of_fit
 from sklearn_bcl._saving import SavingMixin
 from sklearn_bcl._sklearn_compat import Interval, StrOptions, fit_context
 from sklearn_bcl.losses import LEAST_TEMPERATURE, ContrastiveLoss
@@ -550,7 +553,9 @@ class BCLEmbedder(
             Interrupts() as interrupts,  # raises one that came after all is published
             unchanged_on_error(random_state),
             standard_torch(grad=True),
+            share_of_fit() as share,
         ):
+            random_state = share_random_state(share, random_state, parameters)
             owner = type(self).__name__
             rows = read_rows(X, y, parameters, DEFAULTS, row_format, incremental, owner)
             train, held_out = hold_out(rows, parameters, random_state)
@@ -558,12 +563,12 @@ class BCLEmbedder(
             net = make_net(parameters, train, seed)
             net_before = before and before.net
             net.continue_from(net_before, with_optimizer=incremental)
+            check_same_fit(share, net, train, seed)
             net.fit_statistics(
                 train, seed, random_state, net_before if incremental else None
             )
-            net.fit_rows(
-                train, seed=seed, interrupts=interrupts, validation_rows=held_out
-            )
+            net.fit_rows(train, held_out, seed=seed, interrupts=interrupts, share=share)
+            share.exchange("has trained")
             model = Model(net, rows.format, random_state, parameters)
             self._publish(model, goes_on=before is not None)
         return self

@@ -13,25 +13,28 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
+from skorch.callbacks import Callback
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from sklearn_bcl._batch_norm import synchronized
 from sklearn_bcl._data.rows import RowBatches, Rows
 from sklearn_bcl._files import plain_history
 from sklearn_bcl._hollow import plain_attributes
 from sklearn_bcl._interrupts import Interrupts
+from sklearn_bcl._processes import OtherProcessError, Share
 from sklearn_bcl._random import Draws, draws_globally
+from sklearn_bcl._run import EndedElsewhere, Run
 from sklearn_bcl._sparse import SparseBatch
 from sklearn_bcl.augmentations import identity_view
 from sklearn_bcl.encoders import ProjectedEncoder, takes_sparse
-from sklearn_bcl.losses import NTXentLoss
+from sklearn_bcl.losses import ContrastiveLoss, NTXentLoss
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
 ViewPair = tuple[Augmentation, Augmentation]
@@ -58,22 +61,19 @@ def labels_argument(loss: nn.Module) -> inspect.Parameter | None:
         return None
 
 
-@dataclass
-class Run:
-    """What belongs to one call of `fit_rows`: its data and its draws.
+def compares_shares(loss: nn.Module) -> bool:
+    """Return whether a loss of ours compares the rows of several processes."""
+    of_ours = ContrastiveLoss.forward
+    return isinstance(loss, ContrastiveLoss) and type(loss).forward is of_ours
 
-    Generators cannot be pickled and data should not be, so a net drops it after.
-    """
 
-    seed: int
-    order: Generator
-    draws: Draws
-    validation_draws: Draws
-    validation_rows: Rows | None
-    loss_takes_labels: bool
-    interrupts: Interrupts
-    draws_globally: dict[str, bool]
-    whole_epoch: dict[str, Any] | None = None  # weights after the last one
+class AverageGradients(Callback):
+    """Give all processes of a training the mean of their gradients."""
+
+    def on_grad_computed(
+        self, net: ContrastiveNet, named_parameters: Any, **kwargs: Any
+    ) -> None:
+        net.average_gradients([parameter for _, parameter in named_parameters])
 
 
 class ContrastiveNet(NeuralNet):
@@ -112,50 +112,57 @@ class ContrastiveNet(NeuralNet):
 
     @property
     def _default_callbacks(self) -> list[Any]:
-        return []
+        return [("gradients", AverageGradients())]  # before others see them
 
     @property
     def seed(self) -> int:
         """Seed of the training that runs."""
         return self._run.seed
 
+    @property
+    def share(self) -> Share:
+        """What of each batch is for this process."""
+        return self._run.share
+
     def fit_rows(
         self,
         rows: Rows,
+        validation_rows: Rows | None,
         *,
         seed: int,
         interrupts: Interrupts,
-        validation_rows: Rows | None = None,
+        share: Share,
     ) -> None:
         """Train for `max_epochs`, or until a callback or the user ends it.
 
         The draws depend on `seed` only. A net that was ended keeps its whole epochs,
         and the weights after the last of them; without any, the interrupt is raised.
-        Afterwards, the modules are in evaluation mode.
+        Beside other processes, the user's interrupt is always raised. Afterwards, the
+        modules are in evaluation mode.
         """
         self._run = Run(
             seed=seed,
-            order=Generator().manual_seed(seed),
-            draws=Draws(seed, rows.device),
-            validation_draws=Draws(seed, rows.device),
+            device=rows.device,
             validation_rows=validation_rows,
             loss_takes_labels=labels_argument(self.criterion_) is not None,
-            interrupts=interrupts,
             draws_globally={
                 "encoder": draws_globally(self.module_.encoder),
                 "loss": draws_globally(self.criterion_),
                 "views": any(map(draws_globally, self.augmentation)),
             },
+            interrupts=interrupts,
+            share=share,
         )
         interrupts.hold()
         try:
-            with self._stored_for_sparse():
+            with self._stored_for_sparse(), synchronized(self.module_, share):
                 self.notify("on_train_begin", X=rows, y=None)
                 self._loop(rows)
                 self.notify("on_train_end", X=rows, y=None)
             self._check_result(rows)
         except Exception as error:
-            if _comes_from_a_callback(error):
+            is_elsewhere = isinstance(error, OtherProcessError)
+            if _comes_from_a_callback(error) and not is_elsewhere:
                 error.add_note("It comes from one of the 'callbacks'.")
             raise
         finally:
@@ -164,13 +171,19 @@ class ContrastiveNet(NeuralNet):
 
     def _loop(self, rows: Rows) -> None:
         """Train; where an epoch is cut off, go back to the end of the one before."""
-        is_ended = False
+        is_ended, ended_elsewhere, share = False, False, self._run.share
         try:
             self.fit_loop(rows, epochs=self.max_epochs - len(self.history))
+        except EndedElsewhere:
+            is_ended = ended_elsewhere = True
         except KeyboardInterrupt as error:
             is_ended = True
             if not _comes_from_a_callback(error):
                 self._run.interrupts.came = True
+                if share.size > 1:
+                    raise
+        if not ended_elsewhere:
+            self._run.end()
         last_loss = "train_loss"
         if self._run.validation_rows is not None:
             last_loss = "valid_loss"
@@ -229,10 +242,15 @@ class ContrastiveNet(NeuralNet):
         return RowBatches(rows, self.batch_size, order)
 
     def infer(self, x: Tensor, **fit_params: Any) -> Compared:
-        draws, is_global = self._draws, self._run.draws_globally
+        run, training = self._run, self.module_.training
+        is_global, own = run.draws_globally, run.share.rows(len(x))
+        draws, own_draws = run.shared_draws(training), run.own_draws(training)
+        if x.ndim == 4 and run.share.size > 1:
+            # Images cost more to augment than to compare: each process does its own.
+            draws, x, own = own_draws, x[own], slice(None)
         with draws.lent(is_global["views"]), _named("augmentation"):
-            views = self._views(x, draws.generator)
-        with draws.lent(is_global["encoder"]), _named("encoder"):
+            views = self._views(x, draws.generator, own)
+        with own_draws.lent(is_global["encoder"]), _named("encoder"):
             features = self.module_.read(views)
         z1, z2 = self.module_.head(features).chunk(2)
         return z1, z2, features
@@ -242,21 +260,30 @@ class ContrastiveNet(NeuralNet):
     ) -> Tensor:
         z1, z2, features = y_pred
         labels = {"y": y_true} if self._run.loss_takes_labels else {}
-        draws = self._draws
+        draws = self._run.shared_draws(self.module_.training)
+        share, n_rows = self._run.share, len(X)
         with draws.lent(self._run.draws_globally["loss"]), _named("loss"):
-            loss: Tensor = self.criterion_(z1, z2, **labels)
+            loss: Tensor
+            if share.size == 1:
+                loss = self.criterion_(z1, z2, **labels)
+            elif compares_shares(self.criterion_):
+                loss = self.criterion_.of_share(z1, z2, share, n_rows)
+            else:
+                z1, z2 = share.gather(torch.stack([z1, z2], 1), n_rows).unbind(1)
+                loss = self.criterion_(z1, z2, **labels)
         if self.module_.bins is not None:
             # Of one view, which is cheaper: the first in which values are redrawn.
             place = int(self.augmentation[0] is identity_view)
-            of_bins = self.module_.bins(features.chunk(2)[place], X, draws.generator)
+            of_view, rows = features.chunk(2)[place], X[share.rows(n_rows)]
+            of_bins = self.module_.bins(of_view, rows, draws.generator, share)
             loss = loss + self.bin_weight * of_bins
         return loss
 
-    @property
-    def _draws(self) -> Draws:
-        """The draws of a step."""
-        run = self._run
-        return run.draws if self.module_.training else run.validation_draws
+    def average_gradients(self, parameters: list[Tensor]) -> None:
+        """Replace the gradients of this process by the mean over all of them."""
+        is_global = self._run.draws_globally
+        may_change = is_global["encoder"] or is_global["loss"]
+        self._run.share.average_gradients(parameters, may_change=may_change)
 
     def run_single_epoch(
         self,
@@ -272,8 +299,7 @@ class ContrastiveNet(NeuralNet):
         run = self._run
         if training:
             run.whole_epoch = copy.deepcopy(self._weights())
-        else:  # the same views in every epoch, so that losses compare
-            run.validation_draws = Draws(run.seed, torch.device(self.device))
+        run.begin_epoch(len(self.history), training)
         # In one tensor: many small ones would keep freed memory from being used again.
         dtype = torch.float32 if self.device == "mps" else torch.float64
         losses = torch.empty(len(iterator), dtype=dtype, device=self.device)
@@ -287,7 +313,8 @@ class ContrastiveNet(NeuralNet):
             self.notify("on_batch_end", batch=batch, training=training, **step)
             if run.interrupts.came:
                 raise KeyboardInterrupt
-        loss = self._mean_loss(losses.tolist(), sizes, prefix)
+        of_batches = run.share.from_first(losses.tolist())
+        loss = self._mean_loss(of_batches, sizes, prefix)
         self.history.record(f"{prefix}_batch_count", len(sizes))
         losses_before = [epoch[f"{prefix}_loss"] for epoch in self.history[:-1]]
         self.history.record(
@@ -391,10 +418,10 @@ class ContrastiveNet(NeuralNet):
         z1, z2 = self.module_(self._views(batch, generator)).chunk(2)
         return z1, z2
 
-    def _views(self, batch: Any, generator: Generator) -> Any:
-        """Draw two views of a batch, one after the other."""
+    def _views(self, batch: Any, generator: Generator, own: slice = slice(None)) -> Any:
+        """Draw two views of a batch, and return some of its rows of each."""
         views: list[Any]
-        views = [augment(batch, generator) for augment in self.augmentation]
+        views = [augment(batch, generator)[own] for augment in self.augmentation]
         if isinstance(batch, SparseBatch):
             return SparseBatch.joined(views)
         return torch.cat(views)

@@ -16,11 +16,13 @@ several that autograd would keep.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sklearn_bcl._processes import Share
 from sklearn_bcl._ranks import BELOW_ALL, Workspace, ascending
 
 LEAST_TEMPERATURE = 0.03  # from here on, sums of e^(1 / t) are far from overflow
@@ -41,8 +43,9 @@ def one_pass(
     weights_by_rank: Tensor | None = None,
     robustness: float = 0.0,
     needs_gradient: bool = True,
-) -> tuple[Tensor, Tensor | None]:
-    """Return the loss of each anchor, and the gradient of their mean.
+    anchors: Sequence[slice] | None = None,
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Return the loss of each anchor, and the gradient of their weighted sum.
 
     Parameters
     ----------
@@ -56,33 +59,37 @@ def one_pass(
     robustness : float in [0, 1], default=0.0
         Exponent of the power mean of the shares.
     needs_gradient : bool, default=True
+    anchors : sequence of slices, default=None
+        The rows that are anchors; None stands for all.
 
     Returns
     -------
-    losses : Tensor of shape (2n,)
+    losses : Tensor of shape (n_anchors,)
     gradient : Tensor of shape (2n, d) or None
-        Of the mean by `z`.
+        Of the mean of the losses by `z`, times `total_weight`.
+    total_weight : Tensor
+        Sum of the weights of the anchors in this mean: a scalar.
     """
-    n_anchors = len(z)
-    partner = torch.arange(n_anchors).roll(n_anchors // 2)
-    excluded = torch.stack([torch.arange(n_anchors), partner], dim=1)
+    n_columns = len(z)
+    partner = torch.arange(n_columns).roll(n_columns // 2)
+    excluded = torch.stack([torch.arange(n_columns), partner], dim=1)
     scale = 1 / (temperature * math.log(2))  # 2^x is faster than e^x
     positive = (z * z[partner]).sum(dim=1).mul_(scale).exp2_()
-    ratios, influence = torch.empty_like(positive), torch.empty_like(positive)
+    ratios, influence = torch.empty_like(positive), torch.zeros_like(positive)
     gradient = torch.zeros_like(z) if needs_gradient else None
-    n_rows = max(1, BLOCK_VALUES // n_anchors)
-    if n_anchors <= ONE_BLOCK:
-        n_rows = n_anchors
-    buffers, all_keys, all_orders = WORKSPACE.of(n_rows, n_anchors)
-    for start in range(0, n_anchors, n_rows):
-        block = slice(start, min(start + n_rows, n_anchors))
-        anchors = z[block]
-        g, weights = buffers[:, : len(anchors)]
-        torch.mm(anchors, z.T, out=g)
+    n_rows = max(1, BLOCK_VALUES // n_columns)
+    if n_columns <= ONE_BLOCK:
+        n_rows = n_columns
+    buffers, all_keys, all_orders = WORKSPACE.of(n_rows, n_columns)
+    parts = anchors or [slice(0, n_columns)]
+    for block in (block for part in parts for block in _blocks(part, n_rows)):
+        of_block = z[block]
+        g, weights = buffers[:, : len(of_block)]
+        torch.mm(of_block, z.T, out=g)
         if weights_by_rank is None:
             g.mul_(scale).exp2_().scatter_(1, excluded[block], 0.0)
         else:
-            keys, order = all_keys[: len(anchors)], all_orders[: len(anchors)]
+            keys, order = all_keys[: len(of_block)], all_orders[: len(of_block)]
             g.scatter_(1, excluded[block], BELOW_ALL)
             order = ascending(g, weights, keys, order)
             weights.scatter_(1, order, weights_by_rank.expand_as(order))
@@ -96,14 +103,19 @@ def one_pass(
         g.mul_((power * share / (p * temperature)).unsqueeze(1))
         of_positive = -power * ratio * share / temperature  # 1 - share, exactly
         g.scatter_(1, partner[block].unsqueeze(1), of_positive.unsqueeze(1))
-        if len(anchors) == n_anchors:
+        if len(of_block) == n_columns:
             gradient = torch.add(g, g.T, out=weights) @ z
         else:
             gradient[block].addmm_(g, z)
-            gradient.addmm_(g.T, anchors)
-    if gradient is not None:
-        gradient.div_(influence.sum())
-    return ratios.log1p_(), gradient
+            gradient.addmm_(g.T, of_block)
+    ratios = torch.cat([ratios[part] for part in parts])
+    return ratios.log1p_(), gradient, influence.sum()
+
+
+def _blocks(rows: slice, size: int) -> Iterator[slice]:
+    """Yield parts of a slice."""
+    for start in range(rows.start, rows.stop, size):
+        yield slice(start, min(start + size, rows.stop))
 
 
 class OnePass(torch.autograd.Function):
@@ -113,25 +125,31 @@ class OnePass(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, loss: Any, weights_by_rank: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, z: Tensor, loss: Any, weights_by_rank: Tensor, share: Share
+    ) -> Tensor:
         # Under autocast some products would fall back to half precision.
         with torch.autocast("cpu", enabled=False):
-            losses, gradient = one_pass(
+            losses, gradient, total_weight = one_pass(
                 z,
                 loss.temperature,
                 weights_by_rank,
                 loss.robustness,
                 needs_gradient=ctx.needs_input_grad[0],
+                anchors=share.anchors(len(z) // 2),
             )
-        ctx.loss = loss
+        if gradient is not None:
+            # Of what all processes compute, the gradient is their mean.
+            gradient.div_(share.sum(total_weight) / share.size)
+        ctx.loss, ctx.share = loss, share
         ctx.save_for_backward(z, gradient)
-        value: Tensor = loss.mean_of_losses(losses)
+        value: Tensor = loss.mean_of_losses(share.gather_anchors(losses, len(z) // 2))
         return value
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
         z, gradient = ctx.saved_tensors
         if torch.is_grad_enabled():  # it is to be differentiated again
-            value = ctx.loss.of_unit_rows(z)
+            value = ctx.loss.of_unit_rows(z, ctx.share)
             (gradient,) = torch.autograd.grad(value, z, create_graph=True)
-        return grad_outputs[0] * gradient, None, None
+        return grad_outputs[0] * gradient, None, None, None

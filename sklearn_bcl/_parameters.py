@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state
 from torch import nn
 
 from sklearn_bcl._bins import BinPredictor
+from sklearn_bcl._checkpoint import origin_of
 from sklearn_bcl._data.format import RowFormat
 from sklearn_bcl._data.labels import class_prior, read_labels
 from sklearn_bcl._data.rows import MIN_BATCH_ROWS, Rows
@@ -35,6 +36,7 @@ from sklearn_bcl._parts import (
     resolve_encoder,
     takes_weight_decay,
 )
+from sklearn_bcl._processes import Share
 from sklearn_bcl._random import Draws, Float32Factories
 from sklearn_bcl.callbacks import (
     Checkpoint,
@@ -62,6 +64,26 @@ def unchanged_on_error(random_state: np.random.RandomState) -> Iterator[None]:
         if random_state is not check_random_state(None):
             random_state.set_state(draws)
         raise
+
+
+def share_random_state(
+    share: Share, random_state: np.random.RandomState, parameters: dict[str, Any]
+) -> np.random.RandomState:
+    """Return a random state that is the same in all processes of a fit."""
+    if share.size == 1:
+        return random_state
+    seed = parameters["random_state"]
+    share.check_same({"random_state": seed if isinstance(seed, Integral) else None})
+    if random_state is check_random_state(None):  # NumPy's, which is not ours to set
+        return np.random.RandomState(share.from_first(random_state.randint(2**31)))
+    random_state.set_state(share.from_first(random_state.get_state()))
+    return random_state
+
+
+def check_same_fit(share: Share, net: ContrastiveNet, train: Rows, seed: int) -> None:
+    """Raise ``ValueError`` if the processes of a fit do not fit the same."""
+    if share.size > 1:
+        share.check_same(origin_of(net, train, seed, most_rows=64))
 
 
 def read_rows(

@@ -77,6 +77,26 @@ class SparseBatch:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
+    def __getitem__(self, rows: slice) -> SparseBatch:
+        """Return some successive rows."""
+        first, stop, _ = rows.indices(len(self))
+        if stop - first == len(self):
+            return self
+        starts = self.starts[first : stop + 1]
+        values = slice(int(starts[0]), int(starts[-1]))
+        return SparseBatch(
+            self.values[values],
+            self.columns[values],
+            starts - starts[0],
+            self.n_features,
+            self.background,
+        )
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions, 2."""
+        return 2
+
     def numel(self) -> int:
         """Return the number of values, with the zeros."""
         return math.prod(self.shape)

@@ -53,7 +53,8 @@ class AlphaCallback(Callback):
         raise NotImplementedError
 
     def on_epoch_begin(self, net: ContrastiveNet, **kwargs: Any) -> None:
-        net.criterion_.alpha = self.alpha_at(len(net.history) - 1, net)
+        alpha = self.alpha_at(len(net.history) - 1, net)
+        net.criterion_.alpha = net.share.from_first(alpha)
         net.history.record("alpha", net.criterion_.alpha)
 
 
@@ -160,7 +161,7 @@ class MeasuredAlpha(AlphaCallback):
         return float(net.criterion_.alpha)
 
     def on_train_end(self, net: ContrastiveNet, **kwargs: Any) -> None:
-        net.criterion_.alpha = self._measure(net)
+        net.criterion_.alpha = net.share.from_first(self._measure(net))
         del self.rows_  # a pickled net holds no data
 
     def _measure(self, net: ContrastiveNet) -> float:
@@ -181,7 +182,13 @@ class EpochProgress(Callback):
     """
 
     def on_train_begin(self, net: ContrastiveNet, **kwargs: Any) -> None:
-        self.bar_ = tqdm(total=net.max_epochs, unit="epoch", desc="BCLEmbedder")
+        is_elsewhere = net.share.rank > 0
+        self.bar_ = tqdm(
+            total=net.max_epochs,
+            unit="epoch",
+            desc="BCLEmbedder",
+            disable=is_elsewhere,
+        )
 
     def on_epoch_end(self, net: ContrastiveNet, **kwargs: Any) -> None:
         losses = ("train_loss", "valid_loss")

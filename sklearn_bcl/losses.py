@@ -14,11 +14,13 @@ the mean over anchors of :math:`-\log P / (P + N_g)` at robustness :math:`q = 0`
 losses differ in one thing, the mass :math:`N_g` of the negatives.
 
 They compute in float32 at least, and stay finite for half-precision projections and
-for low temperatures. Time is :math:`O(n^2 \log n)` at most, memory :math:`O(n^2)`. On a
-CPU, in float32 and from a temperature of 0.03 on, `NTXentLoss` and `BCLLoss` compute
-the loss and its gradient in one pass over blocks of anchors, in memory :math:`O(n)`.
-Ranks are exact there up to rounding: of two similarities that differ by less than 2e-6,
-either may rank higher. Equal ones rank in the order of the rows.
+for low temperatures. Time is :math:`O(n^2 \log n)` at most. Memory is :math:`O(n^2)` up
+to batches of 2,048 rows and :math:`O(n)` above, where anchors are taken in chunks that
+are computed again for the gradient. On a CPU, in float32 and from a temperature of 0.03
+on, `NTXentLoss` and `BCLLoss` compute the loss and its gradient in one pass over blocks
+of anchors, in memory :math:`O(n)`. Ranks are exact there up to rounding: of two
+similarities that differ by less than 2e-6, either may rank higher. Equal ones rank in
+the order of the rows.
 
 "Debiased" is the loss of Chuang et al. (their "DCL"). Other libraries abbreviate the
 *decoupled* contrastive loss in the same way.
@@ -33,8 +35,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from sklearn_bcl._one_pass import OnePass, can_take_one_pass
+from sklearn_bcl._processes import ALONE, Share
 from sklearn_bcl._validation import check_interval
 from sklearn_bcl.bayes import check_priors, importance_weights
 
@@ -50,6 +54,7 @@ LEAST_TEMPERATURE = 1e-6  # below, only the rounding of similarities would count
 # Below, float32 may take it for 0, and 0 * -inf is NaN. The mean weight is 1 there.
 LEAST_CONCENTRATION = 1e-30
 LEAST_ROBUSTNESS = 1e-6  # below, it changes less than rounding does
+MOST_SIMILARITIES = 2**23  # computed at once; of more, anchors are taken in chunks
 EXACT_SOFTPLUS = 50.0  # from here on, log(1 + e^x) is x in float64
 
 
@@ -98,7 +103,7 @@ class ContrastiveLoss(nn.Module):
     >>> from sklearn_bcl.losses import ContrastiveLoss
     >>> class HardestLoss(ContrastiveLoss):
     ...     def log_negative_mass(self, positive, unlabeled):
-    ...         n_unlabeled = len(positive) - 2
+    ...         n_unlabeled = unlabeled.shape[1] - 2
     ...         return unlabeled.amax(dim=1) + math.log(n_unlabeled)
     >>> HardestLoss(temperature=0.5)(torch.eye(4), torch.eye(4))
     tensor(0.5944)
@@ -126,11 +131,22 @@ class ContrastiveLoss(nn.Module):
         loss : Tensor
             A scalar, of float32 or, for float64 projections, float64.
         """
+        return self.of_share(z1, z2, ALONE, len(z1))
+
+    def of_share(self, z1: Tensor, z2: Tensor, share: Share, n: int) -> Tensor:
+        """Return the loss of a batch of which several processes have some rows each.
+
+        `z1` and `z2` are the projections of this process's rows, `n` is the number of
+        all of them. Own anchors are compared with the projections of all processes.
+        """
+        if share.size > 1:
+            z1, z2 = share.gather(torch.cat([z1, z2], dim=1), n).chunk(2, dim=1)
         z = self.unit_rows(z1, z2)
         if type(self) in IN_ONE_PASS and can_take_one_pass(z, self.temperature):
-            value: Tensor = OnePass.apply(z, self, IN_ONE_PASS[type(self)](self, z))
+            weights = IN_ONE_PASS[type(self)](self, z)
+            value: Tensor = OnePass.apply(z, self, weights, share)
             return value
-        return self.of_unit_rows(z)
+        return self.of_unit_rows(z, share)
 
     def unit_rows(self, z1: Tensor, z2: Tensor) -> Tensor:
         """Return both views one below the other, ``(2n, d)``, in rows of length 1.
@@ -143,38 +159,71 @@ class ContrastiveLoss(nn.Module):
         with torch.autocast(z1.device.type, enabled=False):
             return _normalize(torch.cat([z1, z2]).to(dtype))
 
-    def of_unit_rows(self, z: Tensor) -> Tensor:
+    def of_unit_rows(self, z: Tensor, share: Share = ALONE) -> Tensor:
         """Return the loss of the rows of :meth:`unit_rows`."""
-        positive, unlabeled = self.similarities(z)
+        most = max(1, MOST_SIMILARITIES // len(z))
+        chunks = [
+            slice(start, min(start + most, anchors.stop))
+            for anchors in share.anchors(len(z) // 2)
+            for start in range(anchors.start, anchors.stop, most)
+        ]
+        is_large = any(chunk.stop - chunk.start == most for chunk in chunks)
+        losses = [
+            # Similarities of all chunks are not kept for the gradient, but made anew.
+            checkpoint(
+                self._losses, z, chunk, use_reentrant=False, preserve_rng_state=False
+            )
+            if is_large
+            else self._losses(z, chunk)
+            for chunk in chunks
+        ]
+        # Without anchors of its own, a process has still a part in the gradients.
+        of_own = torch.cat([z[:0].sum(dim=1), *losses])
+        return self.mean_of_losses(share.gather_anchors(of_own, len(z) // 2))
+
+    def _losses(self, z: Tensor, anchors: slice) -> Tensor:
+        """Return the loss of each anchor."""
+        positive, unlabeled = self.similarities(z, anchors)
         log_negatives = self.log_negative_mass(positive, unlabeled)
-        return self.mean_over_anchors(positive, log_negatives)
+        return F.softplus(log_negatives - positive, threshold=EXACT_SOFTPLUS)
 
     def log_negative_mass(self, positive: Tensor, unlabeled: Tensor) -> Tensor:
         """Return the log of each anchor's mass of negatives.
 
         Parameters
         ----------
-        positive : Tensor of shape (2n,)
+        positive : Tensor of shape (n_anchors,)
             Similarity of each anchor to its positive, divided by the temperature.
-        unlabeled : Tensor of shape (2n, 2n)
+        unlabeled : Tensor of shape (n_anchors, 2n)
             Similarities of each anchor to all projections, divided by the temperature.
             The places of the anchor itself and of its positive hold -inf.
 
         Returns
         -------
-        log_negatives : Tensor of shape (2n,)
+        log_negatives : Tensor of shape (n_anchors,)
+
+        Notes
+        -----
+        Anchors are all ``2n`` projections, or some of them: those of a chunk of a large
+        batch, or of this process.
         """
         raise NotImplementedError
 
-    def similarities(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the arguments of :meth:`log_negative_mass`, from unit rows."""
-        n = len(z) // 2
+    def similarities(
+        self, z: Tensor, anchors: slice = slice(None)
+    ) -> tuple[Tensor, Tensor]:
+        """Return the arguments of :meth:`log_negative_mass`, from unit rows.
+
+        `anchors` are the rows that are anchors.
+        """
+        of_anchors, of_positives = z[anchors], z.roll(len(z) // 2, 0)[anchors]
         # Under autocast the products would fall back to half precision.
         with torch.autocast(z.device.type, enabled=False):
-            positive = (z[:n] * z[n:]).sum(dim=1).div(self.temperature).repeat(2)
-            scaled = (z / self.temperature) @ z.T
-        own = torch.eye(2 * n, dtype=torch.bool, device=z.device)
-        return positive, scaled.masked_fill(own | own.roll(n, 0), -torch.inf)
+            positive = (of_anchors * of_positives).sum(dim=1).div(self.temperature)
+            scaled = (of_anchors / self.temperature) @ z.T
+        own = torch.arange(len(z), device=z.device)
+        excluded = torch.stack([own, own.roll(len(z) // 2)], dim=1)[anchors]
+        return positive, scaled.scatter(1, excluded, -torch.inf)
 
     def mean_over_anchors(self, positive: Tensor, log_negatives: Tensor) -> Tensor:
         """Return minus the log of the power mean of P / (P + Ng) over anchors.
@@ -302,7 +351,7 @@ class BCLLoss(ContrastiveLoss):
     def log_negative_mass(self, positive: Tensor, unlabeled: Tensor) -> Tensor:
         # The weights depend on ranks only: sort once, and weigh by place.
         order = unlabeled.argsort(dim=1, stable=True)
-        by_rank = _weights_by_rank(self, unlabeled).expand_as(order)
+        by_rank = _weights_by_rank(self, unlabeled.T).expand_as(order)
         weights = torch.empty_like(unlabeled, requires_grad=False)
         weights.scatter_(1, order, by_rank)
         return (unlabeled + weights.log_()).logsumexp(dim=1)
@@ -359,8 +408,8 @@ class DebiasedLoss(ContrastiveLoss):
         self.tau_plus = tau_plus
 
     def log_negative_mass(self, positive: Tensor, unlabeled: Tensor) -> Tensor:
-        log_sum = unlabeled.logsumexp(dim=1)
-        return _debias(log_sum, positive, self.tau_plus, self.temperature)
+        log_sum, n_unlabeled = unlabeled.logsumexp(dim=1), unlabeled.shape[1] - 2
+        return _debias(log_sum, positive, n_unlabeled, self.tau_plus, self.temperature)
 
 
 class HardNegativeLoss(ContrastiveLoss):
@@ -420,21 +469,23 @@ class HardNegativeLoss(ContrastiveLoss):
         self.concentration = concentration
 
     def log_negative_mass(self, positive: Tensor, unlabeled: Tensor) -> Tensor:
-        b = self.concentration
+        b, n_unlabeled = self.concentration, unlabeled.shape[1] - 2
         log_sum = ((1 + b) * unlabeled).logsumexp(dim=1)
         if b > LEAST_CONCENTRATION:
-            log_mean_weight = (b * unlabeled).logsumexp(dim=1) - np.log(
-                len(unlabeled) - 2
-            )
-            log_sum = log_sum - log_mean_weight
-        return _debias(log_sum, positive, self.tau_plus, self.temperature)
+            log_sum_of_weights = (b * unlabeled).logsumexp(dim=1)
+            log_sum = log_sum - (log_sum_of_weights - np.log(n_unlabeled))
+        return _debias(log_sum, positive, n_unlabeled, self.tau_plus, self.temperature)
 
 
 def _debias(
-    log_sum: Tensor, positive: Tensor, tau_plus: float, temperature: float
+    log_sum: Tensor,
+    positive: Tensor,
+    n_unlabeled: int,
+    tau_plus: float,
+    temperature: float,
 ) -> Tensor:
     """Log of max((S - tau N P) / (1 - tau), N e^(-1/t)), from log S and log P."""
-    log_n = np.log(len(positive) - 2)
+    log_n = np.log(n_unlabeled)
     floor = torch.full_like(log_sum, log_n - 1 / temperature)
     if tau_plus == 0:
         return torch.maximum(log_sum, floor)
@@ -478,8 +529,8 @@ def _check_views(z1: Tensor, z2: Tensor) -> None:
         )
 
 
-def _weights_by_rank(loss: BCLLoss, of_anchors: Tensor) -> Tensor:
-    n, dtype, device = len(of_anchors), of_anchors.dtype, of_anchors.device
+def _weights_by_rank(loss: BCLLoss, of_columns: Tensor) -> Tensor:
+    n, dtype, device = len(of_columns), of_columns.dtype, of_columns.device
     return _cached_weights(n, loss.alpha, loss.beta, loss.tau_plus, dtype, device)
 
 

@@ -1,0 +1,356 @@
+"""Processes that train one model together, each on its share of every batch.
+
+A launcher (torchrun, Slurm, Ray Train) starts them and connects them. Whoever wants
+them to train together says so by :func:`all_processes`; nothing here happens before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import compress
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass
+class Processes:
+    """The processes of a block of :func:`all_processes`.
+
+    Attributes
+    ----------
+    rank : int
+        Number of this process, from 0.
+    size : int
+        Number of processes.
+    """
+
+    rank: int = 0
+    size: int = 1
+    _timeout: timedelta = timedelta(minutes=30)
+    _groups: dict[str, Any] = field(default_factory=dict, repr=False)
+    _is_broken: bool = False
+    _pid: int = field(default_factory=os.getpid, repr=False)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that prints and saves, that of rank 0."""
+        return self.rank == 0
+
+    def _group(self, device_type: str) -> Any:
+        """Return the group whose collectives take tensors on a kind of device."""
+        backend = "nccl" if device_type == "cuda" else "gloo"
+        if backend not in self._groups:
+            group = dist.new_group(backend=backend, timeout=self._timeout)
+            self._groups[backend] = group
+        return self._groups[backend]
+
+    def _exchange(self, kind: str, value: Any = None) -> list[Any]:
+        """Return the values of all processes, which have to make the same call."""
+        given: list[Any] = [None] * self.size
+        with _reported():
+            dist.all_gather_object(given, (kind, value), group=self._group("cpu"))
+        others = [(rank, other) for rank, (other, _) in enumerate(given)]
+        rank, other = next((pair for pair in others if pair[1] != kind), (0, kind))
+        if other != kind:
+            raise OtherProcessError(
+                f"Process {rank} {other}, while process {self.rank} {kind}. In a block "
+                "of all_processes(), every process must make the same calls of fit and "
+                "partial_fit, and leave the block after them."
+            )
+        return [value for _, value in given]
+
+    def _break(self) -> None:
+        """Close the connections, so that the others do not wait for this process."""
+        self._is_broken = True
+        for group in self._groups.values():
+            with suppress(Exception):
+                dist.destroy_process_group(group)
+        self._groups = {}
+
+
+class OtherProcessError(RuntimeError):
+    """Another process of a training does not do its part."""
+
+
+_CURRENT: ContextVar[Processes | None] = ContextVar("processes", default=None)
+
+
+@contextmanager
+def all_processes(timeout: float = 1800) -> Iterator[Processes]:
+    """Let all processes of a launcher train one model together.
+
+    Within the block, each call of `fit` or `partial_fit` of a
+    :class:`~sklearn_bcl.BCLEmbedder` is one training by all processes. Each gives the
+    same rows and the same parameters, trains on its share of every batch, and ends with
+    the same fitted estimator. ``batch_size`` is that of all processes together, so the
+    model is the one that a single process would train, up to rounding. `transform`,
+    `score` and posteriors stay local.
+
+    Processes are connected by the process group of :mod:`torch.distributed` that
+    exists. If there is none, one is made from the variables that ``torchrun`` sets, and
+    ended with the block. Without a launcher, the block changes nothing.
+
+    Parameters
+    ----------
+    timeout : float > 0, default=1800
+        Seconds that a process waits for the others before it gives up.
+
+    Yields
+    ------
+    processes : Processes
+        With ``rank``, ``size`` and ``is_main``, by which one process prints and saves.
+
+    Raises
+    ------
+    ValueError
+        If `timeout` is not positive; in `fit`, on all processes, if they differ in
+        their rows, parameters or states.
+    RuntimeError
+        In `fit`, if another process fails, is interrupted or makes other calls. The
+        estimator is then as before, and no other fit can follow in the block.
+
+    Notes
+    -----
+    Fits in other threads or processes, such as those of a search with ``n_jobs=2``, are
+    not part of it: each is a training of its own.
+
+    Examples
+    --------
+    The same script serves one process, ``python fit.py``, and several, ``torchrun
+    --nproc-per-node 4 fit.py``.
+
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_bcl import BCLEmbedder
+    >>> from sklearn_bcl.distributed import all_processes
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> with all_processes() as processes:
+    ...     embedder = BCLEmbedder(max_epochs=2, random_state=0).fit(X)
+    >>> if processes.is_main:
+    ...     print(processes.size, embedder.n_iter_)
+    1 2
+    """
+    if not timeout > 0:
+        raise ValueError(f"'timeout' must be positive, in seconds. Got {timeout!r}.")
+    if _CURRENT.get() is not None:
+        raise RuntimeError("This block of all_processes() is inside another one.")
+    is_ours = _join(timedelta(seconds=timeout))
+    processes = Processes()
+    if dist.is_available() and dist.is_initialized():
+        rank, size = dist.get_rank(), dist.get_world_size()
+        processes = Processes(rank, size, timedelta(seconds=timeout))
+    token = _CURRENT.set(processes)
+    try:
+        if processes.size > 1:
+            processes._exchange("enters the block")
+        yield processes
+        if processes.size > 1 and not processes._is_broken:
+            processes._exchange("leaves the block")
+    finally:
+        _CURRENT.reset(token)
+        processes._break()
+        if is_ours:
+            dist.destroy_process_group()
+
+
+def _join(timeout: timedelta) -> bool:
+    """Make the process group of a launcher, unless there is one, and tell if so."""
+    if not dist.is_available() or dist.is_initialized():
+        return False
+    if not all(name in os.environ for name in LAUNCHER_VARIABLES):
+        return False
+    if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group(timeout=timeout)
+    return True
+
+
+@contextmanager
+def share_of_fit() -> Iterator[Share]:
+    """Return what of each batch is for this process; all of it but for groups.
+
+    If the fit fails here, it fails in all processes.
+    """
+    processes = _CURRENT.get()
+    if processes is None or processes.size == 1 or processes._pid != os.getpid():
+        yield ALONE
+        return
+    if processes._is_broken:
+        raise RuntimeError(
+            "A fit in this block of all_processes() has failed, so the processes are "
+            "no longer connected. Start another block, or all processes anew."
+        )
+    try:
+        processes._exchange("calls fit")
+        yield Share(processes)
+    except BaseException:
+        processes._break()
+        raise
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Say what a broken connection means."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OtherProcessError(
+            "Another process of this training has failed, was interrupted or did not "
+            f"answer in time; its own output says why. ({error})"
+        ) from error
+
+
+class Share:
+    """The share of each batch that is this process's, and what all have in common.
+
+    Gradients are those of the mean of what the processes compute. So a value that all
+    of them compute from all rows has the gradients that it has in one process.
+
+    Parameters
+    ----------
+    processes : Processes, default=None
+        None stands for a process that trains alone. Then each method returns what it
+        is given.
+    """
+
+    def __init__(self, processes: Processes | None = None) -> None:
+        self._processes = processes or Processes()
+        self.rank, self.size = self._processes.rank, self._processes.size
+        self._are_used: list[bool] | None = None
+
+    def rows(self, n_rows: int) -> slice:
+        """Return which of the rows of a batch are this process's; maybe none."""
+        first, stop = (n_rows * (self.rank + i) // self.size for i in (0, 1))
+        return slice(first, stop)
+
+    def anchors(self, n_rows: int) -> list[slice]:
+        """Return which of the ``2 * n_rows`` projections of two views are."""
+        if self.size == 1:
+            return [slice(0, 2 * n_rows)]
+        own = self.rows(n_rows)
+        return [own, slice(n_rows + own.start, n_rows + own.stop)]
+
+    def gather(self, x: Tensor, n_rows: int) -> Tensor:
+        """Return the rows ``(n_rows, ...)`` of all processes, with their gradients."""
+        if self.size == 1:
+            return x
+        rows: Tensor = _Gather.apply(x, self, n_rows)
+        return rows
+
+    def gather_anchors(self, x: Tensor, n_rows: int) -> Tensor:
+        """Return values ``(2 * n_rows,)`` of all anchors, from those of our own."""
+        if self.size == 1:
+            return x
+        return self.gather(x.unflatten(0, (2, -1)).T, n_rows).T.flatten()
+
+    def sum(self, x: Tensor) -> Tensor:
+        """Return the sum of what all processes have, with its gradients."""
+        if self.size == 1:
+            return x
+        total: Tensor = _Sum.apply(x, self)
+        return total
+
+    def exchange(self, kind: str, value: Any = None) -> list[Any]:
+        """Return the values of all processes; they are pickled."""
+        if self.size == 1:
+            return [value]
+        return self._processes._exchange(kind, value)
+
+    def from_first(self, value: Any) -> Any:
+        """Return the value of the first process."""
+        return self.exchange("shares a value", value if self.rank == 0 else None)[0]
+
+    def check_same(self, values: dict[str, Any]) -> None:
+        """Raise ``ValueError`` in all processes if they differ in a value."""
+        given = self.exchange("compares what it fits", values)
+        others = [k for k in values if any(g.get(k) != values[k] for g in given)]
+        others += [k for k in given[0] if k not in values]
+        if others:
+            raise ValueError(
+                f"The processes of this fit differ in their {' and '.join(others)}. In "
+                "a block of all_processes(), each must give the same rows in the same "
+                "order, the same parameters and an estimator in the same state: seed "
+                "what draws, such as train_test_split."
+            )
+
+    def average_gradients(
+        self, parameters: Sequence[Tensor], *, may_change: bool
+    ) -> None:
+        """Replace gradients by their mean over the processes.
+
+        Parameters without a gradient in any process stay without. Which those are is
+        asked in the first step, or, if it may change, in each.
+        """
+        if self.size == 1:
+            return
+        parameters = [p for p in parameters if p.requires_grad]
+        if may_change or self._are_used is None:
+            given = self.exchange("steps", [p.grad is not None for p in parameters])
+            self._are_used = [any(of_one) for of_one in zip(*given, strict=True)]
+        used = list(compress(parameters, self._are_used))
+        for dtype in sorted({p.dtype for p in used}, key=str):  # all in one order
+            some = [p for p in used if p.dtype == dtype]
+            for p in some:
+                if p.grad is None:
+                    p.grad = torch.zeros_like(p)
+            gradients = [p.grad for p in some if p.grad is not None]
+            flat = torch.cat([gradient.flatten() for gradient in gradients])
+            means = self._summed(flat).div_(self.size)
+            sizes = [gradient.numel() for gradient in gradients]
+            for gradient, mean in zip(gradients, means.split(sizes), strict=True):
+                gradient.copy_(mean.view(gradient.shape))
+
+    def _summed(self, x: Tensor) -> Tensor:
+        total = x.detach().clone(memory_format=torch.contiguous_format)
+        with _reported():
+            dist.all_reduce(total, group=self._processes._group(x.device.type))
+        return total
+
+    def _gathered(self, x: Tensor, n_rows: int) -> Tensor:
+        # Collectives want equal shapes: shares are filled up to the largest.
+        most = -(-n_rows // self.size)
+        filled = x.new_zeros(most, *x.shape[1:])
+        filled[: len(x)] = x.detach()
+        parts = [torch.empty_like(filled) for _ in range(self.size)]
+        with _reported():
+            dist.all_gather(parts, filled, group=self._processes._group(x.device.type))
+        sizes = [
+            n_rows * (rank + 1) // self.size - n_rows * rank // self.size
+            for rank in range(self.size)
+        ]
+        return torch.cat([part[:n] for part, n in zip(parts, sizes, strict=True)])
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, share: Share) -> Tensor:
+        ctx.share = share
+        return share._summed(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.share.sum(gradients[0]), None
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, share: Share, n_rows: int) -> Tensor:
+        ctx.share, ctx.n_rows = share, n_rows
+        return share._gathered(x, n_rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        total = ctx.share.sum(gradients[0])
+        return total[ctx.share.rows(ctx.n_rows)], None, None
+
+
+ALONE = Share()

@@ -1,0 +1,5 @@
+"""Training of one model by several processes, on one machine or many."""
+
+from sklearn_bcl._processes import Processes, all_processes
+
+__all__ = ["Processes", "all_processes"]
