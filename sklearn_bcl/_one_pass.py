@@ -82,7 +82,7 @@ def one_pass(
         n_rows = n_columns
     buffers, all_keys, all_orders = WORKSPACE.of(n_rows, n_columns)
     parts = anchors or [slice(0, n_columns)]
-    for block in (block for part in parts for block in _blocks(part, n_rows)):
+    for block in (block for part in parts for block in blocks_of(part, n_rows)):
         of_block = z[block]
         g, weights = buffers[:, : len(of_block)]
         torch.mm(of_block, z.T, out=g)
@@ -112,44 +112,34 @@ def one_pass(
     return ratios.log1p_(), gradient, influence.sum()
 
 
-def _blocks(rows: slice, size: int) -> Iterator[slice]:
+def blocks_of(rows: slice, size: int) -> Iterator[slice]:
     """Yield parts of a slice."""
     for start in range(rows.start, rows.stop, size):
         yield slice(start, min(start + size, rows.stop))
 
 
-class OnePass(torch.autograd.Function):
-    """The loss of unit rows, by :func:`one_pass`.
+class WithGradient(torch.autograd.Function):
+    """The loss of unit rows, whose gradient is computed with it.
 
     A second derivative goes through the loss's own graph.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, z: Tensor, loss: Any, weights_by_rank: Tensor, share: Share
-    ) -> Tensor:
+    def forward(ctx: Any, z: Tensor, loss: Any, share: Share) -> Tensor:
         # Under autocast some products would fall back to half precision.
-        with torch.autocast("cpu", enabled=False):
-            losses, gradient, total_weight = one_pass(
-                z,
-                loss.temperature,
-                weights_by_rank,
-                loss.robustness,
-                needs_gradient=ctx.needs_input_grad[0],
-                anchors=share.anchors(len(z) // 2),
+        with torch.autocast(z.device.type, enabled=False):
+            value: Tensor
+            value, gradient = loss.value_and_gradient(
+                z, share, needs_gradient=ctx.needs_input_grad[0]
             )
-        if gradient is not None:
-            # Of what all processes compute, the gradient is their mean.
-            gradient.div_(share.sum(total_weight) / share.size)
         ctx.loss, ctx.share = loss, share
         ctx.save_for_backward(z, gradient)
-        value: Tensor = loss.mean_of_losses(share.gather_anchors(losses, len(z) // 2))
         return value
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         z, gradient = ctx.saved_tensors
         if torch.is_grad_enabled():  # it is to be differentiated again
             value = ctx.loss.of_unit_rows(z, ctx.share)
             (gradient,) = torch.autograd.grad(value, z, create_graph=True)
-        return grad_outputs[0] * gradient, None, None, None
+        return grad_outputs[0] * gradient, None, None

@@ -35,9 +35,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
-from sklearn_bcl._one_pass import OnePass, can_take_one_pass
+from sklearn_bcl._one_pass import (
+    WithGradient,
+    blocks_of,
+    can_take_one_pass,
+    one_pass,
+)
 from sklearn_bcl._processes import ALONE, Share
 from sklearn_bcl._validation import check_interval
 from sklearn_bcl.bayes import check_priors, importance_weights
@@ -142,9 +146,9 @@ class ContrastiveLoss(nn.Module):
         if share.size > 1:
             z1, z2 = share.gather(torch.cat([z1, z2], dim=1), n).chunk(2, dim=1)
         z = self.unit_rows(z1, z2)
-        if type(self) in IN_ONE_PASS and can_take_one_pass(z, self.temperature):
-            weights = IN_ONE_PASS[type(self)](self, z)
-            value: Tensor = OnePass.apply(z, self, weights, share)
+        is_ours = type(self).__module__ == __name__
+        if is_ours and (self._takes_one_pass(z) or len(z) ** 2 > MOST_SIMILARITIES):
+            value: Tensor = WithGradient.apply(z, self, share)
             return value
         return self.of_unit_rows(z, share)
 
@@ -161,25 +165,60 @@ class ContrastiveLoss(nn.Module):
 
     def of_unit_rows(self, z: Tensor, share: Share = ALONE) -> Tensor:
         """Return the loss of the rows of :meth:`unit_rows`."""
-        most = max(1, MOST_SIMILARITIES // len(z))
-        chunks = [
-            slice(start, min(start + most, anchors.stop))
-            for anchors in share.anchors(len(z) // 2)
-            for start in range(anchors.start, anchors.stop, most)
-        ]
-        is_large = any(chunk.stop - chunk.start == most for chunk in chunks)
-        losses = [
-            # Similarities of all chunks are not kept for the gradient, but made anew.
-            checkpoint(
-                self._losses, z, chunk, use_reentrant=False, preserve_rng_state=False
-            )
-            if is_large
-            else self._losses(z, chunk)
-            for chunk in chunks
-        ]
-        # Without anchors of its own, a process has still a part in the gradients.
-        of_own = torch.cat([z[:0].sum(dim=1), *losses])
-        return self.mean_of_losses(share.gather_anchors(of_own, len(z) // 2))
+        losses = [self._losses(z, anchors) for anchors in share.anchors(len(z) // 2)]
+        of_all = share.gather_anchors(torch.cat(losses), len(z) // 2)
+        return self.mean_of_losses(of_all)
+
+    def value_and_gradient(
+        self, z: Tensor, share: Share, needs_gradient: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the loss of the rows of :meth:`unit_rows`, and its gradient.
+
+        Of several processes, gradients are those of the mean of what they compute.
+        """
+        anchors, n = share.anchors(len(z) // 2), len(z) // 2
+        if not self._takes_one_pass(z):
+            return self._in_chunks(z, share, needs_gradient)
+        losses, gradient, total_weight = one_pass(
+            z,
+            self.temperature,
+            IN_ONE_PASS[type(self)](self, z),
+            self.robustness,
+            needs_gradient,
+            anchors,
+        )
+        if gradient is not None:
+            gradient.div_(share.sum(total_weight) / share.size)
+        return self.mean_of_losses(share.gather_anchors(losses, n)), gradient
+
+    def _takes_one_pass(self, z: Tensor) -> bool:
+        return type(self) in IN_ONE_PASS and can_take_one_pass(z, self.temperature)
+
+    def _in_chunks(
+        self, z: Tensor, share: Share, needs_gradient: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the same, from some anchors at a time."""
+        z, gradient = z.detach().requires_grad_(needs_gradient), torch.zeros_like(z)
+        n, most = len(z) // 2, max(1, MOST_SIMILARITIES // len(z))
+        q = self.robustness if self.robustness >= LEAST_ROBUSTNESS else 0.0
+        losses, least = [z.new_zeros(0)], z.new_full((), torch.inf)
+        for chunk in (c for part in share.anchors(n) for c in blocks_of(part, most)):
+            with torch.set_grad_enabled(needs_gradient):
+                of_chunk = self._losses(z, chunk)
+            losses.append(of_chunk.detach())
+            if needs_gradient:
+                # An anchor weighs e^(-q (loss - least)), with the least loss so far.
+                before, least = least, torch.minimum(least, losses[-1].min())
+                gradient *= torch.exp(q * (least - before)) if q else 1
+                weights = torch.exp(-q * (losses[-1] - least))
+                gradient += torch.autograd.grad(of_chunk, z, weights)[0]
+        of_all = share.gather_anchors(torch.cat(losses), n)
+        if not needs_gradient:
+            return self.mean_of_losses(of_all), None
+        if q and least.isfinite():  # it has anchors
+            gradient *= torch.exp(-q * (least - of_all.min()))
+        total_weight = torch.exp(-q * (of_all - of_all.min())).sum()
+        return self.mean_of_losses(of_all), gradient * (share.size / total_weight)
 
     def _losses(self, z: Tensor, anchors: slice) -> Tensor:
         """Return the loss of each anchor."""
@@ -216,13 +255,14 @@ class ContrastiveLoss(nn.Module):
 
         `anchors` are the rows that are anchors.
         """
-        of_anchors, of_positives = z[anchors], z.roll(len(z) // 2, 0)[anchors]
+        n = len(z) // 2
+        of_anchors, of_positives = z[anchors], z.roll(n, 0)[anchors]
         # Under autocast the products would fall back to half precision.
         with torch.autocast(z.device.type, enabled=False):
             positive = (of_anchors * of_positives).sum(dim=1).div(self.temperature)
             scaled = (of_anchors / self.temperature) @ z.T
-        own = torch.arange(len(z), device=z.device)
-        excluded = torch.stack([own, own.roll(len(z) // 2)], dim=1)[anchors]
+        own = torch.arange(2 * n, device=z.device)
+        excluded = torch.stack([own, own.roll(n)], dim=1)[anchors]
         return positive, scaled.scatter(1, excluded, -torch.inf)
 
     def mean_over_anchors(self, positive: Tensor, log_negatives: Tensor) -> Tensor:
