@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import sklearn_bcl._files as _files
 import sklearn_bcl._version as _version
+from sklearn_bcl._data.sources import Stored
 from sklearn_bcl._hollow import is_plain, plain_attributes
 from sklearn_bcl._validation import check_interval
 
@@ -172,6 +173,9 @@ def origin_of(
         n_rows = min(most_rows, len(rows))
         some = np.linspace(0, len(rows) - 1, n_rows).astype(np.intp)
         arrays = [some, *rows.batch(torch.from_numpy(some))]
+    elif isinstance(rows.data, Stored):
+        for block in rows.data.blocks():
+            data.update(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
     elif isinstance(rows.data, Tensor):
         arrays.append(rows.data)
     else:

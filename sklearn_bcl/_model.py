@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from sklearn_bcl._ambient import standard_torch
 from sklearn_bcl._data.format import RowFormat
 from sklearn_bcl._data.rows import MIN_BATCH_ROWS, Rows
+from sklearn_bcl._data.sources import Stored, is_stored
 from sklearn_bcl._net import ContrastiveNet
 
 SCORE_TEMPERATURE = 0.5
@@ -45,13 +47,31 @@ class Model:
     def embed(self, X: Any) -> NDArray[np.float32]:
         """Return the embedding of rows."""
         with standard_torch(grad=False):
-            return self.net.embed(self.rows(X))
+            return self._in_blocks(lambda part: self.net.embed(self.rows(part)), X)
 
     def project(self, X: Any) -> Tensor:
         """Return the projections of rows, of unit length, on the model's device."""
         with standard_torch(grad=False):
-            rows = self.rows(X)
-            return self.net.project(rows).to(rows.device)
+            of_all = self._in_blocks(
+                lambda part: self.net.project(self.rows(part)).numpy(), X
+            )
+            return torch.from_numpy(of_all).to(self.net.device)
+
+    def _in_blocks(
+        self, function: Callable[[Any], NDArray[np.float32]], X: Any
+    ) -> NDArray[np.float32]:
+        """Apply a function to rows; to those in a store, block by block."""
+        if not is_stored(X):
+            return function(X)
+        X = Stored(X)
+        result, start = np.empty((0, 0), dtype=np.float32), 0
+        for block in X.blocks():
+            part = function(block)
+            if start == 0:
+                result = np.empty((len(X), *part.shape[1:]), dtype=np.float32)
+            result[start : start + len(part)] = part
+            start += len(part)
+        return result
 
     def score(self, X: Any) -> float:
         """Return minus the mean NT-Xent loss of rows."""

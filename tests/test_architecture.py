@@ -22,7 +22,7 @@ FLOORS = [
     ["_sklearn_compat", "_random", "_device", "_interrupts", "_ranks", "_sparse"],
     ["_version", "_files", "_hollow", "_processes"],
     ["_validation", "_ambient", "_one_pass", "_layers", "_batch_norm", "distributed"],
-    ["_data.frames", "_data.units", "_data.images"],
+    ["_data.frames", "_data.units", "_data.images", "_data.sources"],
     ["_data.scaling", "_data.columns", "_data.arrays"],
     ["bayes", "metrics", "augmentations"],
     ["losses", "encoders", "_data.format", "_data.labels"],

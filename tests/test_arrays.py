@@ -13,6 +13,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
 from sklearn_bcl import BCLEmbedder
+from sklearn_bcl._data.arrays import as_array
+from sklearn_bcl._data.format import RowFormat
 
 rng = np.random.RandomState(0)
 X = rng.normal(size=(40, 5))
@@ -97,15 +99,10 @@ REFUSED = {
     "path": (lambda: "table.csv", TypeError, r"'table\.csv'.*read the file first"),
     "Path": (lambda: pathlib.Path("a.png"), TypeError, "read the file first"),
     "paths": (lambda: ["a.png", "b.png"], TypeError, r"'a\.png'.*PIL\.Image\.open"),
-    "dataset": (
-        lambda: TensorDataset(torch.from_numpy(X)),
-        TypeError,
-        r"is a TensorDataset.*dataset\.tensors\[0\]",
-    ),
     "data loader": (
         lambda: DataLoader(TensorDataset(torch.from_numpy(X))),
         TypeError,
-        "is a DataLoader. Give its rows",
+        r"is a DataLoader, whose rows.*map-style dataset",
     ),
     "generator": (generator_of_rows, TypeError, r"is a generator.*list\(X\)"),
     "set": (lambda: {1.0, 2.0}, TypeError, r"is a set.*list\(X\)"),
@@ -234,3 +231,134 @@ def test_modes_of_images_whose_values_are_no_pixels(modes):
 def test_long_floats_that_are_too_long():
     with pytest.raises(ValueError, match="infinity"):
         small().fit(np.full((5, 2), 1e300, dtype=np.longdouble) * [1, 1e200])
+
+
+# What rows become
+
+
+@pytest.mark.parametrize(
+    ("make", "dtype"),
+    [
+        (lambda x: x.bfloat16(), np.float32),
+        (lambda x: x.half(), np.float32),
+        (lambda x: x.to(torch.float8_e5m2), np.float32),
+        (lambda x: x.float(), np.float32),
+        (lambda x: x.double(), np.float64),
+        (lambda x: x.char(), np.int8),
+        (lambda x: x > 1, np.bool_),
+        (lambda x: torch.nn.Parameter(x.float()), np.float32),
+        (lambda x: torch.complex(0 * x, -x).conj().imag, np.float32),  # a lazy minus
+        (lambda x: torch.complex(x, x).conj(), np.complex64),
+    ],
+)
+@pytest.mark.parametrize("container", [lambda x: x, list])
+def test_tensors_become_arrays_of_numpy(make, dtype, container):
+    x = torch.arange(4.0).view(2, 2)
+    array = as_array(container(make(x)))
+    assert type(array) is np.ndarray
+    assert array.dtype == dtype
+    assert_array_equal(array, make(x).detach().to(torch.complex64).resolve_conj())
+
+
+class Wrapped:
+    """An array of another library."""
+
+    def __array__(self, dtype=None, copy=None):
+        return X.astype(dtype or X.dtype)
+
+
+class WrappedSequence(Wrapped, list):
+    """Another one, whose rows can be iterated over."""
+
+
+@pytest.mark.parametrize("wrap", [Wrapped, WrappedSequence])
+def test_arrays_of_another_library(wrap):
+    assert_array_equal(as_array(wrap()), X)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "I", "F", "I;16"])
+def test_modes_of_images_whose_values_are_pixels(mode):
+    image = Image.new(mode, (6, 5))
+    assert as_array([image] * 2).shape[:3] == (2, 5, 6)
+
+
+@pytest.mark.parametrize(
+    ("rows", "match"),
+    [
+        ([b"a.png"], r"paths or strings, such as b'a\.png'"),
+        ([pathlib.Path("a.png")], "paths or strings, such as"),
+        (b"a.png", r"'X' is b'a\.png'"),
+    ],
+)
+def test_rows_of_a_wrong_type(rows, match):
+    with pytest.raises(TypeError, match=match):
+        as_array(rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "match"),
+    [
+        ([None, [1.0]], "'X' has no row at 0, but None"),
+        ([X[0], X[0, :3], X[0, :4]], r"such as \(3,\) and \(4,\)"),
+        ([[1.0], [1.0, 2.0]], "different lengths.* inhomogeneous"),
+        ([[1.0, [2.0]], [1.0, 2.0]], "different lengths.* inhomogeneous"),
+    ],
+)
+def test_rows_that_are_not_alike(rows, match):
+    with pytest.raises(ValueError, match=match):
+        as_array(rows)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [["1", "2.5"], ["3", "nan"]],
+        np.array([["1", "2.5"], ["3", "nan"]]),
+        np.array([[b"1", b"2.5"], [b"3", b"nan"]]),
+        np.array([["1", 2.5], [3, None]], dtype=object),
+        np.array([[1, 2.5], [3, np.nan]], dtype=np.longdouble),
+    ],
+)
+def test_numbers_of_any_type(rows):
+    _, array = RowFormat.of(rows)
+    assert array.dtype == np.float32
+    assert_array_equal(array, [[1, 2.5], [3, np.nan]])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, None])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble, object])
+def test_pixels_are_never_missing(value, dtype):
+    images = IMAGES[..., 0].astype(dtype)
+    images[3, 2, 1] = value
+    match = r"(?s)Input X contains (NaN|infinity).*"
+    match += "Mine does not accept" if value in (None, np.nan) else "too large"
+    with pytest.raises(ValueError, match=match):
+        RowFormat.of(images, owner="Mine")
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_pixels_whose_sum_is_too_large():
+    images = IMAGES[..., 0].astype(np.float64)
+    images[0, 0, :2] = 1e11, -1e11
+    row_format, _ = RowFormat.of(images)
+    with pytest.warns(UserWarning, match="largest pixel"):
+        with pytest.raises(ValueError, match=r"too large for float32, 1\.7e\+308"):
+            row_format.read(np.full((2, 8, 8), 1.7e308))
+
+
+@pytest.mark.parametrize(
+    ("rows", "image_shape", "match"),
+    [
+        (X[:0], None, "0 sample.*minimum of 1 is required by Mine"),
+        (X[:, :0], None, "0 feature.*minimum of 1 is required by Mine"),
+        ([], None, "Expected 2D array, got 1D array"),
+        (np.float64(3), None, "Expected 2D array, got scalar array"),
+        (X[:0], (1, 5), "0 sample.*minimum of 1 is required by Mine"),
+        (IMAGES[:0], None, "0 sample.*minimum of 1 is required by Mine"),
+        (X * 1j, None, "Complex data not supported"),
+        (X.astype("U9").astype(object) + "x", None, "Arrays hold numbers"),
+    ],
+)
+def test_too_few_rows_or_columns(rows, image_shape, match):
+    with pytest.raises(ValueError, match=f"(?s){match}"):
+        RowFormat.of(rows, image_shape=image_shape, owner="Mine")

@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils.validation import check_array
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from sklearn_bcl._data.frames import DATES_ERROR, is_frame
+from sklearn_bcl._data.sources import Stored, is_stored
 
 PIL_MODES = {"1", "L", "RGB", "RGBA", "I", "F", "I;16"}  # whose values are pixels
 
 
 def as_array(X: Any) -> Any:
-    """Return rows as a NumPy array, a CSR matrix or a DataFrame.
+    """Return rows as a NumPy array, a CSR matrix, a DataFrame or `Stored`.
 
     Values stay as they are, and are not looked at.
     """
@@ -28,6 +29,8 @@ def as_array(X: Any) -> Any:
         return X
     if isinstance(X, Tensor):
         return _from_tensor(X)
+    if isinstance(X, Stored) or is_stored(X):
+        return X if isinstance(X, Stored) else Stored(X)
     _refuse(X)
     if isinstance(X, Sequence) and not hasattr(X, "__array__"):
         return _from_sequence(X)
@@ -44,11 +47,10 @@ def _refuse(X: Any) -> None:
             f"'X' is {X!r}. Give the rows themselves: read the file first, for "
             "example with pandas.read_csv, numpy.load or PIL.Image.open."
         )
-    if isinstance(X, Dataset | DataLoader):
+    if isinstance(X, IterableDataset | DataLoader):
         raise TypeError(
-            f"'X' is a {kind}. Give its rows as one array or tensor, without "
-            "labels, for example dataset.tensors[0] of a TensorDataset, or "
-            "numpy.stack([row for row, label in dataset])."
+            f"'X' is a {kind}, whose rows cannot be read by their numbers. Give a "
+            "map-style dataset, or call partial_fit for large blocks of its rows."
         )
     if isinstance(X, np.ma.MaskedArray):
         raise TypeError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,7 +24,8 @@ from sklearn_bcl._data.frames import (
     read_columns,
     read_numbers,
 )
-from sklearn_bcl._data.units import NO_UNITS, Units
+from sklearn_bcl._data.sources import Stored
+from sklearn_bcl._data.units import MOST_SAMPLED, NO_UNITS, Units
 
 RARE_ROWS = 5  # a category of fewer rows is rare,
 RARE_SHARE = 0.01  # but not if it has this share of them
@@ -185,6 +186,35 @@ class Columns:
         )
         columns._check_that_columns_act()
         return columns, X
+
+    @classmethod
+    def of_stored(
+        cls, X: Stored, categorical_features: Any, blocks: Iterable[NDArray[Any]]
+    ) -> Columns:
+        """Return the description of a table of numbers in a store, from its blocks."""
+        n_rows, n_columns = X.shape
+        chosen = choose_columns(categorical_features, n_columns, None)
+        if chosen is not None and chosen.any():
+            raise ValueError(
+                "'categorical_features' names columns of an 'X' that is not in memory, "
+                "which holds numbers only. Give an array or a DataFrame, or leave it "
+                "out."
+            )
+        labels = labels_of(None, n_columns)
+        some = np.arange(0, n_rows, -(-n_rows // MOST_SAMPLED))
+        units = Units.of(X.read(some), labels)
+        n_missing = np.zeros(n_columns, dtype=np.intp)
+        for block in blocks:
+            n_missing += _count_missing(units.to_float32(block, labels))
+        columns = cls(
+            n_columns,
+            gaps=tuple(np.flatnonzero((n_missing > 0) & (n_missing < n_rows)).tolist()),
+            empty=tuple(np.flatnonzero(n_missing == n_rows).tolist()),
+            by_dtype=chosen is None,
+            units=units,
+        )
+        columns._check_that_columns_act()
+        return columns
 
     def read(self, X: Any) -> Any:
         """Return a table as numbers, codes of categories, and NaN where one is missing.

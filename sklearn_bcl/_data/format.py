@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from sklearn_bcl._data.arrays import as_array, check_numbers
 from sklearn_bcl._data.columns import Columns, choose_columns, name_some
 from sklearn_bcl._data.frames import is_frame, names_of
 from sklearn_bcl._data.images import ImageLayout, pixels_of_lists
+from sklearn_bcl._data.sources import Stored
 from sklearn_bcl._sklearn_compat import check_feature_names
 
 
@@ -65,6 +66,9 @@ class RowFormat:
         takes NaN.
         """
         is_list, X = _is_nested_list(X), as_array(X)
+        if isinstance(X, Stored):
+            asked = image_shape, channel_order, categorical_features
+            return cls._of_stored(X, *asked, fills_gaps, min_rows, owner)
         names, columns, layout = names_of(X), None, None
         if image_shape is None and len(X.shape) <= 2:
             are_named = not isinstance(categorical_features, str | None)
@@ -87,6 +91,46 @@ class RowFormat:
         )
         return row_format, X
 
+    @classmethod
+    def _of_stored(
+        cls,
+        X: Stored,
+        image_shape: Sequence[int] | None,
+        channel_order: str,
+        categorical_features: Any,
+        fills_gaps: bool,
+        min_rows: int,
+        owner: str,
+    ) -> tuple[RowFormat, Stored]:
+        """Return the format of rows in a store, which are read once for it."""
+        columns, layout = None, None
+        is_image = image_shape is not None or len(X.shape) > 2
+        blocks = (
+            check_numbers(block, is_image=is_image, min_rows=1, owner=owner)
+            for block in X.blocks()
+        )
+        _check_size(X, min_rows, owner)
+        if is_image:
+            largest = 0.0
+            for block in blocks:
+                layout = ImageLayout.of(block, image_shape, channel_order)
+                largest = max(largest, layout.largest)
+            assert layout is not None
+            layout = replace(layout, largest=largest)
+            layout.check_first()
+        else:
+            columns = Columns.of_stored(X, categorical_features, blocks)
+            fills_gaps = fills_gaps or not columns.is_plain
+        row_format = cls(X.shape[1:], layout, columns, None, fills_gaps, owner)
+        return row_format, X
+
+    def convert(self, X: Any) -> Any:
+        """Return rows of a store as :meth:`read` does, without its checks."""
+        if self.columns is not None:
+            return self.columns.read(X)
+        assert self.layout is not None
+        return X if self.layout.are_bytes else X.astype(np.float32, copy=False)
+
     def read(self, X: Any, *, min_rows: int = 1) -> Any:
         """Return rows of this format as an array: float32, or uint8 for images.
 
@@ -98,6 +142,11 @@ class RowFormat:
         if len(self.row_shape) == 1:
             self._check_names(X)
         is_list, X = _is_nested_list(X), as_array(X)
+        if isinstance(X, Stored):
+            _check_size(X, min_rows, self.owner)
+            for block in X.blocks():
+                self.read(block)
+            return X
         columns, layout = self.columns, self.layout
         if columns is None or len(X.shape) > 2:
             X = _read_images(X, is_list, min_rows, self.owner)
@@ -291,7 +340,7 @@ def _as_table(X: Any) -> Any:
 
 def _check_size(X: Any, min_rows: int, owner: str) -> None:
     """Raise if a table has too few rows, or no column, as scikit-learn says it."""
-    n_rows, n_columns = X.shape
+    n_rows, n_columns = X.shape[:2]
     if n_rows < min_rows:
         raise ValueError(
             f"Found array with {n_rows} sample(s) (shape={X.shape}) while a minimum of "

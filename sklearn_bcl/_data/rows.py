@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from sklearn_bcl._data.format import RowFormat
+from sklearn_bcl._data.sources import Stored
 from sklearn_bcl._sparse import SparseBatch
 
+MIXED_CHUNKS, MIXED_BATCHES = 50, 16  # at least, where a store keeps rows in chunks
 MIN_BATCH_ROWS = 2  # an anchor needs one other row
 
 Batch = tuple[Any, Tensor | None]
@@ -50,7 +53,10 @@ class Rows(Dataset[Tensor]):
     ) -> None:
         self.device = device
         self.format = row_format
-        self.data = _canonical(X) if sparse.issparse(X) else _as_tensor(X, device)
+        if isinstance(X, Stored):
+            self.data: Any = X
+        else:
+            self.data = _canonical(X) if sparse.issparse(X) else _as_tensor(X, device)
         self.stays_sparse = False
         where = self.data.device if isinstance(self.data, Tensor) else None
         self.indices = torch.arange(X.shape[0], device=where)
@@ -65,13 +71,13 @@ class Rows(Dataset[Tensor]):
     @property
     def density(self) -> float:
         """Share of the values that are stored, 1 of dense rows."""
-        if isinstance(self.data, Tensor):
+        if not sparse.issparse(self.data):
             return 1.0
         return float(self.data.nnz / max(1, math.prod(self.data.shape)))
 
     def kept_sparse(self) -> Rows:
         """Return the rows so that batches of sparse rows on the CPU are sparse."""
-        if isinstance(self.data, Tensor) or self.device.type != "cpu":
+        if not sparse.issparse(self.data) or self.device.type != "cpu":
             return self
         rows = copy.copy(self)
         rows.stays_sparse = True
@@ -109,6 +115,8 @@ class Rows(Dataset[Tensor]):
         columns = self.format.columns
         if columns is None:
             return False
+        if isinstance(self.data, Stored):
+            return bool(columns.gaps or columns.empty)
         if not isinstance(self.data, Tensor):
             return bool(np.isnan(self.data.data).any())
         if not columns.categorical:
@@ -122,6 +130,8 @@ class Rows(Dataset[Tensor]):
         index = self.indices[positions]
         if isinstance(self.data, Tensor):
             batch = self.data[index]
+        elif isinstance(self.data, Stored):
+            batch = torch.from_numpy(self.read(index))
         else:
             chosen = self.data[index.numpy()]
             if self.stays_sparse:
@@ -129,19 +139,39 @@ class Rows(Dataset[Tensor]):
             batch = torch.from_numpy(chosen.toarray())
         return self.format.decode(batch.to(self.device, non_blocking=True))
 
+    def read(self, index: Tensor) -> NDArray[Any]:
+        """Read rows of a store by their numbers in it."""
+        rows: NDArray[Any] = self.format.convert(self.data.read(index.numpy()))
+        return rows
+
     def sample(self, positions: Any) -> Any:
         """Return rows as an array to be measured; sparse rows as a CSR matrix."""
         index = self.indices[positions]
+        if isinstance(self.data, Stored):
+            parts = index.split(self.data.block_rows)  # so that little is held twice
+            values = torch.empty(len(index), *self[:1].shape[1:], dtype=torch.float32)
+            for part, out in zip(
+                parts, values.split(self.data.block_rows), strict=True
+            ):
+                out.copy_(self.format.decode(torch.from_numpy(self.read(part))))
+            return values.flatten(1).numpy()
         if isinstance(self.data, Tensor):
             return self[positions].flatten(1).cpu().numpy()
         return self.data[index.numpy()]
 
-    def batch(self, positions: Any) -> Batch:
-        """Return rows and their labels, or None, as one batch on `device`."""
+    def batch(self, positions: Any, rows: Tensor | None = None) -> Batch:
+        """Return rows and their labels, or None, as one batch on `device`.
+
+        `rows` are those of a store, if they have been read.
+        """
+        if rows is None:
+            x = self[positions]
+        else:
+            x = self.format.decode(rows.to(self.device, non_blocking=True))
         if self.y is None:
-            return self[positions], None
+            return x, None
         labels = self.y[self.indices[positions]]
-        return self[positions], labels.to(self.device, non_blocking=True)
+        return x, labels.to(self.device, non_blocking=True)
 
 
 def _canonical(X: Any) -> Any:
@@ -188,7 +218,9 @@ def _fits(data: Tensor, device: torch.device) -> bool:
 class RowBatches:
     """Iterate over batches ``(x, y)`` of `Rows`, in the order of a generator if given.
 
-    A tail too short for a loss is dropped.
+    A tail too short for a loss is dropped. Of rows in a store, the next batch is read
+    by another thread. If the store keeps them in chunks, chunks come in a random order,
+    and rows are mixed among at least 50 of them and 16 batches.
     """
 
     def __init__(
@@ -203,11 +235,36 @@ class RowBatches:
         return n_whole + (tail >= MIN_BATCH_ROWS)
 
     def __iter__(self) -> Iterator[Batch]:
-        order = torch.arange(len(self.rows))
-        if self.generator is not None:
-            order = torch.randperm(len(self.rows), generator=self.generator)
         # To the data once an epoch, so that no step waits for a copy.
-        order = order.to(self.rows.indices.device)
-        for positions in order.split(self.batch_size):
-            if len(positions) >= MIN_BATCH_ROWS:
-                yield self.rows.batch(positions)
+        order = self._order().to(self.rows.indices.device)
+        batches = [
+            positions
+            for positions in order.split(self.batch_size)
+            if len(positions) >= MIN_BATCH_ROWS
+        ]
+        if not isinstance(self.rows.data, Stored):
+            yield from map(self.rows.batch, batches)
+            return
+        with ThreadPoolExecutor(1) as reader:
+            indices = [self.rows.indices[positions] for positions in batches]
+            ahead = reader.submit(self.rows.read, indices[0])
+            for positions, following in zip(batches, [*indices[1:], None], strict=True):
+                rows = torch.from_numpy(ahead.result())
+                if following is not None:
+                    ahead = reader.submit(self.rows.read, following)
+                yield self.rows.batch(positions, rows)
+
+    def _order(self) -> Tensor:
+        n_rows, chunk_rows = len(self.rows), None
+        if self.generator is None:
+            return torch.arange(n_rows)
+        order = torch.randperm(n_rows, generator=self.generator)
+        if isinstance(self.rows.data, Stored):
+            chunk_rows = self.rows.data.chunk_rows
+        if chunk_rows is None:
+            return order
+        chunk_of = self.rows.indices[order] // chunk_rows
+        n_chunks = -(-len(self.rows.data) // chunk_rows)
+        n_mixed = max(MIXED_CHUNKS, -(-MIXED_BATCHES * self.batch_size // chunk_rows))
+        place = torch.randperm(n_chunks, generator=self.generator)
+        return order[(place[chunk_of] // n_mixed).argsort(stable=True)]

@@ -13,7 +13,7 @@ from torch import Tensor
 MOST_ROWS = 10_000
 MOST_VALUES = 2**27  # of wide rows, fewer
 LEAST_ROWS = 1_000
-BLOCK_VALUES = 2**22  # of sparse rows, made dense at once
+BLOCK_VALUES = 2**22  # measured at once
 NORMAL_QUARTILES = 1.349  # distance of the quartiles of a standard normal distribution
 
 
@@ -107,6 +107,11 @@ def sample_rows(rows: ReadableRows, random_state: np.random.RandomState) -> Any:
 
 def _measure(values: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
     """Return median, spread and whether values differ, along the first axis."""
+    if values.size > BLOCK_VALUES and values.shape[1] > 1:
+        size = max(1, BLOCK_VALUES // len(values))
+        cuts = range(size, values.shape[1], size)
+        parts = [_measure(some) for some in np.split(values, cuts, axis=1)]
+        return tuple(map(np.concatenate, zip(*parts, strict=True)))
     low, center, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
     scale = (high.astype(np.float64) - low) / NORMAL_QUARTILES
     scale = np.where(scale > 0, scale, values.std(axis=0, dtype=np.float64))
