@@ -403,7 +403,8 @@ class BCLEmbedder(
         X : {array-like, DataFrame, sparse matrix, torch.Tensor} of shape \
                 (n_samples, n_features)
             Training rows, at least 2, or images, of three or four dimensions. NaN, in a
-            DataFrame also None and NA, is a missing value of a table.
+            DataFrame also None and NA, is a missing value of a table. Rows may also be
+            read from a map-style dataset or an array of h5py or Zarr.
         y : array-like of shape (n_samples,), default=None
             Labels, -1 where there is none. Ignored, unless `tau_plus` or `alpha` is
             "labels", or `loss` or one of the `callbacks` takes labels.

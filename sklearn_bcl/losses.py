@@ -15,12 +15,11 @@ losses differ in one thing, the mass :math:`N_g` of the negatives.
 
 They compute in float32 at least, and stay finite for half-precision projections and
 for low temperatures. Time is :math:`O(n^2 \log n)` at most. Memory is :math:`O(n^2)` up
-to batches of 2,048 rows and :math:`O(n)` above, where anchors are taken in chunks that
-are computed again for the gradient. On a CPU, in float32 and from a temperature of 0.03
-on, `NTXentLoss` and `BCLLoss` compute the loss and its gradient in one pass over blocks
-of anchors, in memory :math:`O(n)`. Ranks are exact there up to rounding: of two
-similarities that differ by less than 2e-6, either may rank higher. Equal ones rank in
-the order of the rows.
+to batches of 1,448 rows. Of more, some anchors are taken at a time, and memory is
+:math:`O(n)`. On a CPU, in float32 and from a temperature of 0.03 on, `NTXentLoss` and
+`BCLLoss` do so at any size. Ranks are exact there up to rounding: of two similarities
+that differ by less than 2e-6, either may rank higher. Equal ones rank in the order of
+the rows.
 
 "Debiased" is the loss of Chuang et al. (their "DCL"). Other libraries abbreviate the
 *decoupled* contrastive loss in the same way.

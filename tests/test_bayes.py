@@ -131,7 +131,11 @@ def test_hardest_negatives():
     assert_allclose(weights, 2 * u / (1 + kappa - 2 * kappa * u))
 
 
-@pytest.mark.parametrize("kappa", [-1, -0.999, -0.3, 0, 1e-9, 0.1, 0.7, 1 - 1e-12, 1])
+# At -0.0016... the quotient of rounded numbers is above 1.
+KAPPAS = [-1, -0.999, -0.3, -0.0016000000000000007, 0, 1e-9, 0.1, 0.7, 1 - 1e-12, 1]
+
+
+@pytest.mark.parametrize("kappa", KAPPAS)
 def test_quantile_inverts_the_cdf(kappa):
     p = np.linspace(0, 1, 1001)
     u = bayes._quantile(p, kappa)
@@ -148,6 +152,8 @@ def test_shapes_and_types():
     assert weights.shape == (2, 3)
     assert weights.dtype == np.float64
     assert true_negative_posterior(0.5, alpha=0.9, tau_plus=0.1).shape == ()
+    for convert in (auc_from_alpha, alpha_from_auc):
+        assert convert(np.float32([0.6, 0.7])).dtype == np.float64
 
 
 @pytest.mark.parametrize(
@@ -180,8 +186,22 @@ def test_invalid_priors(priors, match):
 def test_invalid_p(bad):
     with pytest.raises(ValueError, match="'p' must lie in"):
         importance_weights([0.5, bad], alpha=0.9, beta=0.9, tau_plus=0.1)
+    with pytest.raises(ValueError, match="'p' must lie in"):
+        true_negative_posterior([0.5, bad], alpha=0.9, tau_plus=0.1)
     with pytest.raises(ValueError, match="'auc' must lie in"):
         alpha_from_auc(bad)
+    with pytest.raises(ValueError, match="'alpha' must lie in"):
+        auc_from_alpha(bad)
+
+
+def test_the_least_and_the_largest_rank():
+    weights = importance_weights([0, 1], alpha=0.9, beta=0.5, tau_plus=0.1)
+    density = 1 + 0.8 * 0.8 * np.array([1, -1])  # of unlabeled samples
+    assert_allclose(weights, 2 * np.array([0.9, 0.1]) / density)
+    posterior = true_negative_posterior([0, 1], alpha=0.9, tau_plus=0.1)
+    assert_allclose(posterior, 0.9 * weights)
+    assert_array_equal(alpha_from_auc([0, 1]), [0.5, np.nextafter(1, 0)])
+    assert_array_equal(auc_from_alpha([0.5, 1]), [0.5, 0.5 + 1 / 3])
 
 
 @pytest.mark.parametrize("tau_plus", [0.1, 1e-16])
@@ -227,8 +247,36 @@ def test_sample_scores_options():
     assert scores.max() <= 1
     _, is_tn = sample_scores(3, 100, alpha=1, tau_plus=0)
     assert is_tn.all()
-    with pytest.raises(ValueError, match="'n_anchors' must be an int"):
-        sample_scores(0, 100, alpha=0.9, tau_plus=0.1)
+
+
+def test_sampled_scores_are_quantiles_of_the_base_density():
+    settings = {"alpha": 0.9, "tau_plus": 0.1, "random_state": 0}
+    uniform, is_tn = sample_scores(3, 100, **settings)
+    normal, same = sample_scores(3, 100, ppf=stats.norm.ppf, **settings)
+    assert_allclose(normal, stats.norm.ppf((uniform + 1) / 2))
+    assert_array_equal(is_tn, same)
+    assert uniform.shape == is_tn.shape == (3, 100)
+    single, _ = sample_scores(3, 100, ppf=np.float32, **settings)
+    assert single.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "outside"),
+    [
+        ("n_anchors", [1, 2], [0, 1.5]),
+        ("n_unlabeled", [1, 2], [0, 1.5]),
+        ("alpha", [0.5, 1], [0.49, 1.01, np.nan]),
+        ("tau_plus", [0, 1], [-0.01, 1.01, np.nan]),
+    ],
+)
+def test_parameters_of_sampled_scores(name, inside, outside):
+    arguments = {"n_anchors": 2, "n_unlabeled": 3, "alpha": 0.9, "tau_plus": 0.1}
+    for value in inside:
+        scores, _ = sample_scores(**{**arguments, name: value})
+        assert np.isfinite(scores).all()
+    for value in outside:
+        with pytest.raises(ValueError, match=f"'{name}' must be"):
+            sample_scores(**{**arguments, name: value})
 
 
 def test_prior_grid_is_spread_and_nested():
@@ -255,5 +303,7 @@ def test_prior_grid_is_a_grid_of_a_pipeline():
     grid = prior_grid(100, prefix="embed__")
     assert len(ParameterGrid(grid)) == 100
     assert set(grid[0]) == {"embed__alpha", "embed__beta", "embed__tau_plus"}
-    with pytest.raises(ValueError, match="'n_settings' must be"):
-        prior_grid(0)
+    assert len(prior_grid(1)) == 1
+    for n_settings in (0, 101, 1.5):
+        with pytest.raises(ValueError, match="'n_settings' must be"):
+            prior_grid(n_settings)

@@ -173,6 +173,9 @@ REFUSED = {
     "durations": pd.Series(pd.to_timedelta(range(6), unit="D")),
     "periods": pd.Series(pd.period_range("2020", periods=6)),
     "Arrow dates": pd.Series(arrow(DATES, pa.date32())),
+    "Arrow dictionary of dates": pd.Series(
+        pd.arrays.ArrowExtensionArray(pa.array(DATES).dictionary_encode())
+    ),
     "Arrow timestamps": pd.Series(arrow(DATES, pa.timestamp("s"))),
     "polars dates": pl.Series(DATES),
     "polars times": pl.Series([datetime.time(1)] * 6),

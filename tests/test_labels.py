@@ -72,6 +72,12 @@ def test_class_prior():
     assert_allclose(prior, (known[:, None] == known).mean())
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.float32])
+def test_the_fewest_labels_of_a_class_prior(dtype):
+    labels = np.array([3, 3, 7, -1], dtype=dtype)
+    assert_allclose(class_prior(labels, asked_by=""), 5 / 9)
+
+
 @pytest.mark.parametrize(
     ("labels", "match"),
     [
@@ -96,11 +102,24 @@ def test_class_prior_needs_classes(labels, match):
         [-np.inf, 1.0, 0.0],
         [1e300, 1.0, 0.0],
         np.array([2**64 - 1, 1, 0], dtype=np.uint64),
+        np.array([2**63, 1, 0], dtype=np.uint64),
+        [-(2**63), 1, 0],
+        [np.nextafter(np.finfo(np.float32).max, np.inf, dtype=float), 1.0, 0.0],
     ],
 )
 def test_labels_that_no_number_holds(y):
     with pytest.raises(ValueError, match="'y' must fit into"):
         read(y)
+
+
+def test_the_largest_labels():
+    most = np.iinfo(np.int64).max
+    for y in ([most, -most, 0], np.array([most, 1, 0], dtype=np.uint64)):
+        labels = read(y)
+        assert labels.dtype == np.int64
+        assert labels.tolist() == np.asarray(y).tolist()
+    most = float(np.finfo(np.float32).max)
+    assert read([most, -most, 0]).tolist() == [most, -most, 0]
 
 
 def test_codes_that_have_to_stay_the_same():

@@ -256,7 +256,7 @@ class RankWeighted(ContrastiveLoss):
         self.of_ranks = of_ranks
 
     def log_negative_mass(self, positive, unlabeled):
-        n_unlabeled = len(positive) - 2
+        n_unlabeled = unlabeled.shape[1] - 2
         self.seen = positive, unlabeled
         scores = unlabeled.sort(dim=1).values[:, 2:]  # the first two are -inf
         p = torch.arange(1, n_unlabeled + 1, dtype=scores.dtype) / n_unlabeled
@@ -417,6 +417,17 @@ def test_rows_of_any_length(name, dtype, scales, views):
 
 
 @each_loss
+@pytest.mark.parametrize(
+    ("dtype", "length"), [(torch.float32, 2.0**-149), (torch.float64, 2.0**-1060)]
+)
+def test_rows_that_are_below_the_least_normal_number(name, dtype, length):
+    z, loss = torch.eye(4, dtype=dtype), make(name)
+    value, *slopes = gradients(loss, length * z, length * z)
+    assert_allclose(value, loss(z, z))
+    assert not any(slope.isnan().any() for slope in slopes)
+
+
+@each_loss
 def test_a_zero_row_is_orthogonal_to_all(name, views):
     z1, z2 = views(5, 3)
     apart = torch.zeros(10, 4, dtype=torch.float64)
@@ -525,19 +536,39 @@ def test_invalid_common_parameters(name, parameter, values):
             make(name, **{parameter: value})
 
 
-@pytest.mark.parametrize(
-    ("loss_class", "arguments"),
-    [
-        (BCLLoss, {"alpha": 0.3}),
-        (BCLLoss, {"beta": 0}),
-        (BCLLoss, {"tau_plus": 1}),
-        (BCLLoss, {"alpha": 1, "beta": 1}),
-        (BCLLoss, {"alpha": 1, "tau_plus": 0}),
-        (DebiasedLoss, {"tau_plus": 1}),
-        (HardNegativeLoss, {"tau_plus": -0.1}),
-        (HardNegativeLoss, {"concentration": -1}),
-    ],
-)
-def test_invalid_parameters(loss_class, arguments):
-    with pytest.raises(ValueError, match=f"'{next(iter(arguments))}'"):
-        loss_class(**arguments)
+ENDS = {
+    "temperature": ([1e-6, 1e6], [9e-7]),
+    "robustness": ([0, 1], [-1e-9, 1 + 1e-9]),
+    "tau_plus": ([0, 0.999], [-1e-9, 1]),
+    "alpha": ([0.5, 1], [0.499, 1.001]),
+    "beta": ([1e-3, 1], [0, 1.001]),
+    "concentration": ([0, 1e6], [-1e-9, 1e6 + 1]),
+}
+
+
+@each_loss
+def test_ends_of_parameters(name):
+    for parameter in ("temperature", "robustness", *LOSSES[name][1]):
+        inside, outside = ENDS[parameter]
+        for value in inside:
+            assert getattr(make(name, **{parameter: value}), parameter) == value
+        for value in outside:
+            with pytest.raises(ValueError, match=f"'{parameter}' must be"):
+                make(name, **{parameter: value})
+
+
+@pytest.mark.parametrize("arguments", [{"beta": 1}, {"tau_plus": 0}])
+def test_degenerate_priors(arguments):
+    with pytest.raises(ValueError, match=f"'alpha'.* '{next(iter(arguments))}'"):
+        BCLLoss(alpha=1, **arguments)
+
+
+def test_nothing_is_left_of_the_negatives():
+    # One unlabeled sample, of exactly the mass that is subtracted.
+    positive = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    unlabeled = torch.tensor([[-math.inf, -math.inf, np.log(0.5)]], dtype=torch.float64)
+    unlabeled.requires_grad_()
+    log_negatives = DebiasedLoss(tau_plus=0.5).log_negative_mass(positive, unlabeled)
+    assert log_negatives.item() == -2  # the floor, at a temperature of 0.5
+    log_negatives.sum().backward()
+    assert not positive.grad.any() and not unlabeled.grad.any()

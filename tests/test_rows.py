@@ -1,4 +1,8 @@
+import gc
+import weakref
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_array_equal
@@ -6,6 +10,7 @@ from scipy import sparse
 
 from sklearn_bcl._data.format import RowFormat
 from sklearn_bcl._data.rows import RowBatches, Rows, _fits
+from sklearn_bcl._sparse import SparseBatch
 
 CPU = torch.device("cpu")
 
@@ -40,6 +45,17 @@ def test_rows_share_the_memory_of_the_array(X):
     assert_array_equal(X.ravel(), np.arange(30))  # batches are copies
 
 
+def test_rows_keep_a_read_only_array(X):
+    X.flags.writeable = False
+    expected, reference = X.copy(), weakref.ref(X)
+    rows = make(X)
+    del X
+    gc.collect()
+    assert rows.data.data_ptr() == reference().ctypes.data
+    assert_array_equal(rows[:], expected)
+    assert not reference().flags.writeable
+
+
 def test_rows_of_every_container(X, y, device):
     positions = torch.tensor([3, 1])
     for data in containers(X):
@@ -69,6 +85,66 @@ def test_images_are_read_as_the_format_says(device):
         assert batch.device.type == device.type
         expected = torch.from_numpy(images[[2, 0]].transpose(0, 3, 1, 2)) / 255
         torch.testing.assert_close(batch.cpu(), expected)
+
+
+# Sparse rows
+
+
+def test_sparse_batches_are_asked_for(X):
+    rows = make(sparse.csr_array(X))
+    kept = rows.kept_sparse()
+    batch = kept[torch.tensor([2, 0])]
+    assert isinstance(batch, SparseBatch)
+    assert isinstance(kept.subset(np.array([1, 2]))[:], SparseBatch)
+    assert isinstance(rows[:], torch.Tensor)
+    on_host = make(sparse.csr_array(X), torch.device("meta"))
+    for same in (make(X), on_host):
+        assert same.kept_sparse() is same
+
+
+def test_density(X):
+    assert make(X).density == 1
+    X[:, 1:] = 0
+    assert make(sparse.csr_array(X)).density == 9 / 30  # one more 0
+
+
+def test_sparse_rows_out_of_order_are_copied():
+    parts = [1.0, 2, 3, 4], [2, 0, 1, 1], [0, 2, 4]
+    given = sparse.csr_array(parts, shape=(2, 3), dtype=np.float32)
+    rows = make(given)
+    assert_array_equal(rows[:], [[2, 0, 1], [0, 7, 0]])
+    assert rows.data.has_canonical_format
+    assert given.indices.tolist() == parts[1]
+    in_order = sparse.csr_array(rows[:].numpy())
+    assert np.shares_memory(make(in_order).data.data, in_order.data)
+
+
+def test_rows_to_measure(X):
+    positions = torch.tensor([3, 1])
+    for data in containers(X):
+        sample = make(data).subset(np.arange(9, -1, -1)).sample(positions)
+        assert sparse.issparse(sample) == sparse.issparse(data)
+        sample = sample.toarray() if sparse.issparse(sample) else sample
+        assert_array_equal(sample, X[[6, 8]])
+    images = np.arange(20, dtype=np.uint8).reshape(2, 2, 5)
+    assert_array_equal(
+        make(images).sample(slice(None)), images.reshape(2, 10) / np.float32(255)
+    )
+
+
+# Gaps
+
+
+def test_gaps_of_numbers(X):
+    names = np.array(["a", None] * 5, dtype=object)
+    for gaps in (X[:, 1:], sparse.csr_array(X)):
+        assert not make(gaps).has_gaps
+    frame = pd.DataFrame(X).add_prefix("x").assign(name=names)
+    assert not make(frame).has_gaps
+    X[1, 1] = np.nan
+    for gaps in (X, sparse.csr_array(X), frame.assign(x1=X[:, 1])):
+        assert make(gaps).has_gaps
+    assert not make(np.zeros((2, 5, 5))).has_gaps
 
 
 # Labels
@@ -151,6 +227,12 @@ def test_split(X, y):
 def test_split_leaves_a_batch_to_both(X, fraction, match):
     with pytest.raises(ValueError, match=f"'validation_fraction' {fraction}.*{match}"):
         make(X).split(fraction, np.random.RandomState(0))
+
+
+@pytest.mark.parametrize(("fraction", "n_held_out"), [(0.2, 2), (0.8, 8), (0.11, 2)])
+def test_the_smallest_parts_of_a_split(X, fraction, n_held_out):
+    left, held_out = make(X).split(fraction, np.random.RandomState(0))
+    assert (len(left), len(held_out)) == (10 - n_held_out, n_held_out)
 
 
 # Batches

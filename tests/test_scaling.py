@@ -4,6 +4,7 @@ import torch
 from numpy.testing import assert_allclose
 from scipy import sparse
 
+from sklearn_bcl._data import scaling
 from sklearn_bcl._data.format import RowFormat
 from sklearn_bcl._data.rows import Rows
 from sklearn_bcl._data.scaling import FeatureScales
@@ -50,6 +51,73 @@ def test_rare_and_constant_features():
 def test_sparse_rows_are_measured_as_dense_ones():
     X = sparse.random(300, 5, density=0.6, random_state=0, format="csr")
     assert_allclose(measure(X).scale, measure(X.toarray()).scale)
+
+
+@pytest.mark.parametrize("n_rows", [8, 9, 10, 11])
+def test_sparse_columns_of_any_signs(n_rows):
+    # Columns of k negative and m positive values, zero else.
+    signs = [(k, m) for k in range(n_rows + 1) for m in range(n_rows + 1 - k)]
+    X = np.zeros((n_rows, len(signs)))
+    for j, (k, m) in enumerate(signs):
+        X[:k, j] = -1 - np.arange(k)
+        X[k : k + m, j] = 3 + np.arange(m)
+    expected, scales = measure(X), measure(sparse.csr_array(X))
+    for name in ("center", "scale", "n_varied"):
+        assert_allclose(getattr(scales, name), getattr(expected, name), rtol=1e-6)
+
+
+def test_zeros_that_are_stored_are_zeros():
+    X = sparse.csr_array(([0.0, 0.0, 2.0, 0.0], [0, 1, 1, 0], [0, 2, 4, 4, 4]))
+    scales, expected = measure(X), measure(X.toarray())
+    assert_allclose(scales.scale, expected.scale)
+    assert scales.n_varied.tolist() == expected.n_varied.tolist() == [0, 4]
+
+
+def test_sparse_columns_are_measured_in_blocks(monkeypatch):
+    X = sparse.random(40, 7, density=0.9, random_state=0, format="csr")
+    expected = measure(X.toarray())
+    for values in (1, 80, 120, 280):
+        monkeypatch.setattr(scaling, "BLOCK_VALUES", values)
+        scales = measure(X)
+        assert_allclose(scales.center, expected.center)
+        assert_allclose(scales.scale, expected.scale)
+
+
+@pytest.mark.filterwarnings("ignore:.*all values are missing")
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+def test_gaps_do_not_count(container):
+    X = np.random.default_rng(0).normal([0, 3, 0, 0], size=(80, 4))
+    X[:, 2] = np.nan
+    X[::3, 1] = np.nan
+    X[::5, 3] = np.nan
+    X[:, 3] *= 0
+    scales, present = measure(container(X)), ~np.isnan(X[:, 1])
+    expected = measure(X[present, 1:2])
+    assert_allclose(scales.center, [np.median(X[:, 0]), expected.center[0], 0, 0])
+    assert_allclose(scales.scale[1:], [expected.scale[0], 1, 1])
+    assert scales.n_varied.tolist() == [80, 80, 0, 0]
+
+
+def test_features_that_are_0_or_1_have_a_standard_deviation():
+    x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+    x[:, 1:] = x[:, 1:] > 0.5
+    x[:, 2] = 1
+    rows = torch.from_numpy(x)
+    scales = FeatureScales.of(rows, np.random.RandomState(0), n_numbers=1)
+    quartiles = FeatureScales.of(rows, np.random.RandomState(0)).scale
+    assert_allclose(scales.scale, [quartiles[0], x[:, 1].std(), 1], rtol=1e-6)
+    of_all = FeatureScales.of(rows, np.random.RandomState(0), n_numbers=0).scale
+    assert_allclose(of_all[0], x[:, 0].std(), rtol=1e-6)
+
+
+def test_rows_of_an_earlier_call_count_as_well():
+    x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    first = FeatureScales.of(x[:30], np.random.RandomState(0))
+    both = FeatureScales.of(x[30:], np.random.RandomState(0), before=first)
+    expected = first + FeatureScales.of(x[30:], np.random.RandomState(0))
+    assert both.n_rows == 50 and both.n_varied.tolist() == [50, 50]
+    assert_allclose(both.center, expected.center)
+    assert_allclose(both.scale, expected.scale)
 
 
 def test_calls_are_averaged_by_their_rows():

@@ -36,10 +36,11 @@ class Stored:
     def __init__(self, data: Any) -> None:
         self.data = data
         self.is_array = isinstance(data, np.memmap) or _is_array_of_a_store(data)
-        if len(data) == 0:
+        n_rows = data.shape[0] if self.is_array else len(data)
+        if n_rows == 0:
             raise ValueError("'X' has no rows.")
         first = self._get(np.zeros(1, dtype=np.intp))
-        self.shape = (len(data), *first.shape[1:])
+        self.shape = (n_rows, *first.shape[1:])
         self.dtype = first.dtype
         chunks = getattr(data, "chunks", None) or (None,)
         self.chunk_rows: int | None = getattr(data, "chunk_rows", chunks[0])
