@@ -336,7 +336,6 @@ def test_pixels_are_never_missing(value, dtype):
         RowFormat.of(images, owner="Mine")
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 def test_pixels_whose_sum_is_too_large():
     images = IMAGES[..., 0].astype(np.float64)
     images[0, 0, :2] = 1e11, -1e11

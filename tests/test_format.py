@@ -339,7 +339,6 @@ def test_how_far_the_largest_pixel_may_be_from_that_of_the_fit(largest, warns, s
     assert [str(one.message).startswith(match) for one in seen] == [True] * warns
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 def test_pixels_that_are_too_large_for_float32():
     row_format, _ = RowFormat.of(square(0.0, 1.0))
     most = float(np.finfo(np.float32).max)

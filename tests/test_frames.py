@@ -391,3 +391,34 @@ def test_names_of_columns_in_messages():
     ):
         row_format, _ = read(frame)
         assert row_format.columns.labels([1]) == [f"Column {name}"]
+
+
+LONG = 2**60 + np.arange(60)  # float64 holds every 256th of them
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: pd.DataFrame({"a": LONG, "b": np.linspace(0, 1, 60)}),
+        lambda: pd.DataFrame({"a": pd.array(LONG, dtype="Int64")}),
+        lambda: pd.DataFrame({"a": LONG.astype(object), "b": 0.5}),
+        lambda: pl.DataFrame({"a": LONG, "b": np.linspace(0, 1, 60)}),
+        lambda: LONG[:, None].astype(object),
+    ],
+)
+def test_long_integers_keep_their_differences(make):
+    _, values = RowFormat.of(make())
+    assert len(np.unique(values[:, 0])) == 60
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: pd.DataFrame({"a": pd.array([None, *LONG.tolist()], dtype="Int64")}),
+        lambda: pl.DataFrame({"a": [None, *LONG.tolist()]}),
+        lambda: np.array([[i, 0.5] for i in LONG.tolist()], dtype=object),
+    ],
+)
+def test_long_integers_that_would_be_rounded_are_an_error(make):
+    with pytest.raises(ValueError, match="too large for exact numbers beside"):
+        RowFormat.of(make())

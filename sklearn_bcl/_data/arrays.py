@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.utils.validation import check_array
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from sklearn_bcl._data.frames import DATES_ERROR, is_frame
+from sklearn_bcl._data.frames import DATES_ERROR, MOST_EXACT, is_frame, is_rounded
 from sklearn_bcl._data.sources import Stored, is_stored
 
 PIL_MODES = {"1", "L", "RGB", "RGBA", "I", "F", "I;16"}  # whose values are pixels
@@ -175,11 +176,26 @@ def check_numbers(
 
 
 def _of_objects(X: NDArray[Any]) -> NDArray[Any]:
-    """Return an array of Python objects as float64, where they are numbers."""
+    """Return an array of Python objects as numbers, where they are some.
+
+    They are float64, or int64 if that would lose digits.
+    """
     try:
-        return X.astype(np.float64)
+        numbers: NDArray[Any] = X.astype(np.float64)
     except (TypeError, ValueError, OverflowError):
         return X
+    places = np.argwhere(np.abs(numbers) >= MOST_EXACT)
+    lost = [X[*place] for place in places if is_rounded(X[*place])]
+    if not lost:
+        return numbers
+    with suppress(TypeError, ValueError, OverflowError):
+        integers = X.astype(np.int64)
+        if (integers == X).all():
+            return integers
+    raise ValueError(
+        f"'X' holds integers that are too large for exact numbers beside what else it "
+        f"holds, such as {lost[0]!r}. Give a DataFrame, or subtract a constant."
+    )
 
 
 def _is_valid(X: NDArray[Any], *, allow_nan: bool) -> bool:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -54,9 +54,10 @@ class Column:
         known = ~np.isnan(self.values)
         categories, codes = np.unique(self.values[known], return_inverse=True)
         if categories.dtype.kind == "f" and (np.abs(categories) > MOST_EXACT).any():
+            largest = float(categories[np.abs(categories).argmax()])
             raise ValueError(
                 f"{self.label} holds categories that are too large for exact numbers, "
-                f"such as {categories[-1]!r}. Turn them into strings."
+                f"such as {largest!r}. Turn them into strings."
             )
         values = np.full(len(self.values), -1)
         values[known] = codes
@@ -135,7 +136,7 @@ def labels_of(names: Sequence[str] | None, n_columns: int) -> list[str]:
 def read_numbers(X: Any, names: Sequence[str] | None) -> NDArray[Any] | None:
     """Return a DataFrame of pandas all at once, if it holds numbers of NumPy only.
 
-    Otherwise, return None.
+    Otherwise, and if one dtype would not hold them all, return None.
     """
     if not _is_a("pandas", "DataFrame", X) or not all(
         isinstance(dtype, np.dtype) and dtype.kind in "fiu" for dtype in X.dtypes
@@ -143,6 +144,9 @@ def read_numbers(X: Any, names: Sequence[str] | None) -> NDArray[Any] | None:
         return None
     values: NDArray[Any] = X.to_numpy()
     if values.dtype.kind == "f":
+        is_long = [dtype.kind in "iu" and dtype.itemsize == 8 for dtype in X.dtypes]
+        if any(is_long) and (np.abs(values[:, is_long]) >= MOST_EXACT).any():
+            return None
         with np.errstate(over="ignore", invalid="ignore"):
             is_suspect = not np.isfinite(values.sum(dtype=np.float64))
         for j in np.flatnonzero(np.isinf(values).any(axis=0)) if is_suspect else ():
@@ -185,6 +189,8 @@ def _read_pandas(label: str, series: Any) -> Column:
         if isinstance(dtype, np.dtype) and dtype.kind in "iu":
             return Column(label, series.to_numpy())
         numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
+        if dtype.kind in "iu" and (np.abs(numbers) >= MOST_EXACT).any():
+            return read_objects(label, series.tolist())
         is_sparse = isinstance(dtype, pandas.SparseDtype)  # which holds numbers
         return _of_numbers(label, numbers, is_boolean and not is_sparse)
     return read_objects(label, series.tolist())
@@ -198,6 +204,8 @@ def _read_polars(label: str, series: Any) -> Column:
     is_boolean = dtype == polars.Boolean
     if dtype.is_numeric() or is_boolean or dtype == polars.Null:
         numbers = series.cast(polars.Float64).to_numpy()
+        if dtype.is_integer() and (np.abs(numbers) >= MOST_EXACT).any():
+            return read_objects(label, series.to_list())
         return _of_numbers(label, numbers, is_boolean)
     if dtype in (polars.Categorical, polars.Enum):
         series = series.cast(polars.String)
@@ -224,6 +232,8 @@ def read_objects(label: str, values: list[Any]) -> Column:
     kind = _common_kind(label, known)
     if kind in ("", "number"):
         lookup = np.array([_as_float(value) for value in places])
+        if (np.abs(lookup) >= MOST_EXACT).any():
+            lookup = _exact(label, list(places), lookup)
         return Column(label, lookup[codes] if codes else np.empty(0))
     if kind == "date":
         raise ValueError(DATES_ERROR.format(label=label))
@@ -234,6 +244,34 @@ def read_objects(label: str, values: list[Any]) -> Column:
     if kind == "boolean":
         known = [bool(value) for value in known]
     return Column(label, lookup[codes], known)
+
+
+def _exact(
+    label: str, values: list[Any], as_floats: NDArray[np.float64]
+) -> NDArray[Any]:
+    """Return large numbers in the dtype that holds them, or raise ``ValueError``."""
+    lost = [value for value in values if is_rounded(value)]
+    if not lost:
+        return as_floats
+    for dtype in (np.int64, np.uint64):
+        limits = np.iinfo(dtype)
+        if all(
+            isinstance(value, Integral) and limits.min <= int(value) <= limits.max
+            for value in values
+        ):
+            return np.array(values, dtype=dtype)
+    raise ValueError(
+        f"{label} holds integers that are too large for exact numbers beside what else "
+        f"it holds, such as {lost[0]!r}. Subtract a constant from the column."
+    )
+
+
+def is_rounded(value: Any) -> bool:
+    """Return whether float64 does not hold an integer."""
+    if not isinstance(value, Integral):
+        return False
+    number = _as_float(value)
+    return not np.isinf(number) and value != int(number)
 
 
 def _common_kind(label: str, values: list[Any]) -> str:

@@ -102,7 +102,7 @@ class ImageLayout:
                 UserWarning,
                 stacklevel=2,
             )
-        if largest > np.finfo(np.float32).max:
+        if largest > float(np.finfo(np.float32).max):
             raise ValueError(
                 "'X' contains infinity or a pixel too large for float32, "
                 f"{largest:.3g}. Give images in the units of the fit."
