@@ -264,16 +264,11 @@ class ContrastiveLoss(nn.Module):
         excluded = torch.stack([own, own.roll(n)], dim=1)[anchors]
         return positive, scaled.scatter(1, excluded, -torch.inf)
 
-    def mean_over_anchors(self, positive: Tensor, log_negatives: Tensor) -> Tensor:
+    def mean_of_losses(self, losses: Tensor) -> Tensor:
         """Return minus the log of the power mean of P / (P + Ng) over anchors.
 
-        Both arguments have the shape ``(n_anchors,)``.
+        The losses are -log of P / (P + Ng), ``(n_anchors,)``.
         """
-        losses = F.softplus(log_negatives - positive, threshold=EXACT_SOFTPLUS)
-        return self.mean_of_losses(losses)
-
-    def mean_of_losses(self, losses: Tensor) -> Tensor:
-        """Return the same from the losses ``(n_anchors,)``, -log of P / (P + Ng)."""
         if self.robustness < LEAST_ROBUSTNESS:
             return losses.mean()
         least = losses.min().detach()  # any constant would do; this cannot overflow

@@ -8,8 +8,9 @@ import torch
 from numpy.testing import assert_allclose
 from test_losses import each_robustness, gradients, make
 
+import sklearn_bcl.losses
 from sklearn_bcl._one_pass import ONE_BLOCK, can_take_one_pass, one_pass
-from sklearn_bcl.losses import IN_ONE_PASS, BCLLoss
+from sklearn_bcl.losses import IN_ONE_PASS, BCLLoss, ContrastiveLoss
 
 
 @pytest.mark.parametrize("name", ["simclr", "bcl"])
@@ -106,3 +107,63 @@ def test_memory_that_is_kept_serves_every_mode_and_thread(views):
         for one, other in zip(result, expected[n_rows == 8], strict=True):
             assert torch.equal(one, other)
     loss_and_gradients(16)  # of memory made in inference mode
+
+
+EACH = ["simclr", "bcl", "dcl", "hcl"]
+
+
+@pytest.fixture
+def few_at_once(monkeypatch):
+    """Let losses take at most seven of 26 anchors at once, but for one pass."""
+    monkeypatch.setattr(sklearn_bcl.losses, "MOST_SIMILARITIES", 7 * 26)
+    chunks, losses = [], ContrastiveLoss._losses
+
+    def counted(self, z, anchors):
+        chunks.append(anchors.stop - anchors.start)
+        return losses(self, z, anchors)
+
+    monkeypatch.setattr(ContrastiveLoss, "_losses", counted)
+    return chunks
+
+
+@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("temperature", [1e-4, 0.5])
+@each_robustness
+def test_chunks_of_anchors_change_nothing(
+    name, temperature, robustness, views, few_at_once, monkeypatch
+):
+    loss, pair = (
+        make(name, temperature=temperature, robustness=robustness),
+        views(13, 4),
+    )
+    in_chunks = gradients(loss, *pair)
+    assert few_at_once == [7, 7, 7, 5]
+    assert not loss(*pair).requires_grad
+    assert loss(*pair) == in_chunks[0]
+    monkeypatch.undo()
+    for value, expected in zip(in_chunks, gradients(loss, *pair), strict=True):
+        scale = expected.abs().max().item()
+        assert_allclose(value, expected, rtol=1e-12, atol=1e-13 * max(1, scale))
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_second_derivatives_of_chunks(name, views, few_at_once, monkeypatch):
+    results = []
+    for undo in (False, True):
+        if undo:
+            monkeypatch.undo()
+        z1, z2 = (view.clone().requires_grad_() for view in views(13, 4))
+        (slope,) = torch.autograd.grad(make(name)(z1, z2), z1, create_graph=True)
+        results.append(torch.autograd.grad(slope.square().sum(), (z1, z2)))
+    for value, expected in zip(*results, strict=True):
+        assert_allclose(value, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_losses_of_a_subclass_see_all_at_once(views, few_at_once):
+    class Own(ContrastiveLoss):
+        def log_negative_mass(self, positive, unlabeled):
+            return unlabeled.logsumexp(dim=1)
+
+    value = Own()(*views(13, 4))
+    assert few_at_once == [26]
+    assert_allclose(value, make("simclr", temperature=0.5)(*views(13, 4)), rtol=1e-12)

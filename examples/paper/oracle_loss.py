@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sklearn_bcl.losses import ContrastiveLoss
 
@@ -20,4 +21,5 @@ class OracleLoss(ContrastiveLoss):
         known = (~same).any(dim=1)  # anchors with a true negative
         weight = (len(labels) - 2) / (~same[known]).sum(dim=1)
         negatives = unlabeled.masked_fill(same, -torch.inf)[known].logsumexp(dim=1)
-        return self.mean_over_anchors(positive[known], negatives + weight.log())
+        losses = F.softplus(negatives + weight.log() - positive[known])
+        return self.mean_of_losses(losses)
