@@ -154,6 +154,7 @@ class ContrastiveNet(NeuralNet):
             share=share,
         )
         interrupts.hold()
+        share.begin_training()
         try:
             with self._stored_for_sparse(), synchronized(self.module_, share):
                 self.notify("on_train_begin", X=rows, y=None)

@@ -65,7 +65,7 @@ class Processes:
             raise OtherProcessError(
                 f"Process {rank} {other}, while process {self.rank} {kind}. In a block "
                 "of all_processes(), every process must make the same calls of fit and "
-                "partial_fit, and leave the block after them."
+                "partial_fit, with valid arguments, and leave the block after them."
             )
         return [value for _, value in given]
 
@@ -80,6 +80,8 @@ class Processes:
 
 class OtherProcessError(RuntimeError):
     """Another process of a training does not do its part."""
+
+    is_disconnected = False
 
 
 _CURRENT: ContextVar[Processes | None] = ContextVar("processes", default=None)
@@ -117,7 +119,8 @@ def all_processes(timeout: float = 1800) -> Iterator[Processes]:
         their rows, parameters or states.
     RuntimeError
         In `fit`, if another process fails, is interrupted or makes other calls. The
-        estimator is then as before, and no other fit can follow in the block.
+        estimator is then as before. If it was in training, no other fit can follow in
+        the block.
 
     Notes
     -----
@@ -189,9 +192,13 @@ def share_of_fit() -> Iterator[Share]:
             "A fit in this block of all_processes() has failed, so the processes are "
             "no longer connected. Start another block, or all processes anew."
         )
+    share = Share(processes)
     try:
         processes._exchange("calls fit")
-        yield Share(processes)
+        yield share
+    except Exception as error:
+        share.end_in(error)
+        raise
     except BaseException:
         processes._break()
         raise
@@ -203,10 +210,12 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise OtherProcessError(
+        of_others = OtherProcessError(
             "Another process of this training has failed, was interrupted or did not "
             f"answer in time; its own output says why. ({error})"
-        ) from error
+        )
+        of_others.is_disconnected = True
+        raise of_others from error
 
 
 class Share:
@@ -226,6 +235,24 @@ class Share:
         self._processes = processes or Processes()
         self.rank, self.size = self._processes.rank, self._processes.size
         self._are_used: list[bool] | None = None
+        self._trains = False
+        self._agreed: Exception | None = None
+
+    def begin_training(self) -> None:
+        """From now on, a process that fails leaves the others in the middle of a step.
+
+        Until then, processes only tell each other what they have, and can go on.
+        """
+        self._trains = True
+
+    def end_in(self, error: Exception) -> None:
+        """Tell the other processes of an error, so that none waits for this one."""
+        if self._trains or getattr(error, "is_disconnected", False):
+            self._processes._break()
+        elif not isinstance(error, OtherProcessError) and error is not self._agreed:
+            # The others get it in place of what they wait for.
+            with suppress(OtherProcessError):
+                self._processes._exchange(f"has failed with {error!r}")
 
     def rows(self, n_rows: int) -> slice:
         """Return which of the rows of a batch are this process's; maybe none."""
@@ -275,12 +302,13 @@ class Share:
         others = [k for k in values if any(g.get(k) != values[k] for g in given)]
         others += [k for k in given[0] if k not in values]
         if others:
-            raise ValueError(
+            self._agreed = ValueError(
                 f"The processes of this fit differ in their {' and '.join(others)}. In "
                 "a block of all_processes(), each must give the same rows in the same "
                 "order, the same parameters and an estimator in the same state: seed "
                 "what draws, such as train_test_split."
             )
+            raise self._agreed
 
     def average_gradients(
         self, parameters: Sequence[Tensor], *, may_change: bool

@@ -310,8 +310,11 @@ def searches():
     assert_array_equal(a.transform(IRIS), b.transform(IRIS))
 
 
-def check_fails(function, error, match, **parameters):
-    """All processes raise, soon, and the estimator is as before."""
+def check_fails(function, error, match, *, in_training=False, **parameters):
+    """All processes raise, soon, and the estimator is as before.
+
+    If it was not in training, another fit can follow.
+    """
     embedder = BCLEmbedder(random_state=0, max_epochs=3, batch_size=64)
     embedder.fit(IRIS)
     before = embedder.transform(IRIS)
@@ -324,8 +327,10 @@ def check_fails(function, error, match, **parameters):
                 function(embedder)
             except BaseException as failure:
                 raised = failure
-                if dist.get_rank() == 0:
+                if in_training:
                     second_fit_fails()
+                elif "leaves the block" not in str(raised):
+                    fit(max_epochs=1)
             if raised is not None:
                 raise raised
     except BaseException as failure:
@@ -377,14 +382,23 @@ def failures_end_all():
     elsewhere = (RuntimeError, "Another process")
     is_second = dist.get_rank() == 1
 
-    def check(error, match, function=lambda e: e.fit(IRIS), **parameters):
+    def check(error, match, **parameters):
         expected = (error, match) if is_second else elsewhere
-        check_fails(function, *expected, **parameters)
+        check_fails(lambda e: e.fit(IRIS), *expected, in_training=True, **parameters)
 
     check(OSError, "no space", augmentation=RaiseInSecond())
     check(KeyboardInterrupt, "", callbacks=[InterruptSecond()])
+    # Before training: all hear of it, and can go on.
     broken = np.where(is_second, np.inf, IRIS)
-    check(ValueError, "infinity", lambda e: e.fit(broken))
+    expected = ValueError if is_second else RuntimeError
+    check_fails(lambda e: e.fit(broken), expected, "infinity")
+    search = GridSearchCV(
+        BCLEmbedder(max_epochs=1, random_state=0), {"alpha": [0.9, 1]}
+    )
+    with all_processes(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        search.set_params(estimator__tau_plus=0.0).fit(IRIS)  # invalid with alpha 1
+    assert_array_equal(np.isnan(search.cv_results_["mean_test_score"]), [False, True])
 
 
 @case
