@@ -10,7 +10,6 @@ import pytest
 from helpers import LONG, small
 from numpy.testing import assert_array_equal
 
-from sklearn_bcl._processes import ALONE
 from sklearn_bcl.distributed import all_processes
 
 SCRIPT = Path(__file__).with_name("several_processes.py")
@@ -56,18 +55,3 @@ def test_blocks_are_checked():
         with pytest.raises(RuntimeError, match="inside another"):
             with all_processes():
                 pass
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 7])
-@pytest.mark.parametrize("n_rows", [2, 3, 24, 25])
-def test_shares_are_all_rows_once(n_rows, size):
-    share = type(ALONE)()
-    share.size, rows, anchors = size, [], []
-    for share.rank in range(size):
-        own = share.rows(n_rows)
-        rows += range(n_rows)[own]
-        assert abs(own.stop - own.start - n_rows / size) < 1
-        for part in share.anchors(n_rows):
-            anchors += range(2 * n_rows)[part]
-    assert rows == list(range(n_rows))
-    assert sorted(anchors) == list(range(2 * n_rows))

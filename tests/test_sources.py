@@ -42,14 +42,11 @@ class ByRows:
 class OfStore:
     """An array of h5py, which wants ascending indices."""
 
-    def __init__(self, X):
-        self.X, self.shape, self.dtype, self.chunks = X, X.shape, X.dtype, None
+    def __init__(self, X, chunks=None):
+        self.X, self.shape, self.dtype, self.chunks = X, X.shape, X.dtype, chunks
 
     def read_direct(self):
         raise NotImplementedError
-
-    def __len__(self):
-        return len(self.X)
 
     def __getitem__(self, key):
         if not isinstance(key, slice):
@@ -93,6 +90,7 @@ def with_gaps():
 )  # fmt: skip
 def test_the_same_as_in_memory(kind, X, tmp_path, every_map):
     stored = as_map(X, tmp_path) if kind == "map" else kind(X)
+    assert RowFormat.of(stored)[0] == RowFormat.of(X)[0]
     parameters = {"max_epochs": 2}
     if X.ndim > 2:
         parameters |= {"encoder": "convnet", "augmentation": "noise"}
@@ -102,6 +100,32 @@ def test_the_same_as_in_memory(kind, X, tmp_path, every_map):
     assert embedder.score(stored) == expected.score(X)
     assert_array_equal(embedder.similarity(stored), expected.similarity(X))
     assert embedder.loss_curve_ == expected.loss_curve_
+
+
+@pytest.mark.parametrize("chosen", ["from_dtype", None, []])
+def test_formats_of_datasets(X, chosen):
+    one, other = (
+        RowFormat.of(rows, categorical_features=chosen, owner="Own")[0]
+        for rows in (ByRows(X), X)
+    )
+    assert one == other
+    with pytest.raises(ValueError, match="required by Own"):
+        RowFormat.of(ByRows(X[:1]), min_rows=2, owner="Own")
+    too_large = X.astype(np.float64)
+    too_large[3, 2] = 1e300
+    with pytest.raises(ValueError, match="Column 2 contains infinity or a value too"):
+        RowFormat.of(ByRows(too_large))
+    expected, stored = (
+        RowFormat.of(rows, image_shape=(5, 1), channel_order="auto")[0]
+        for rows in (X, ByRows(X))
+    )
+    assert expected == stored
+
+
+def test_chunks_of_a_store(X):
+    assert sources.Stored(OfStore(X, chunks=(7, 5))).chunk_rows == 7
+    assert sources.Stored(OfStore(X)).chunk_rows is None
+    assert sources.Stored(ByRows(X, chunk_rows=3)).chunk_rows == 3
 
 
 def test_other_fits_on_datasets(X):
