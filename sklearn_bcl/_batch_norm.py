@@ -20,7 +20,8 @@ def synchronized(module: nn.Module, share: Share) -> Iterator[None]:
     """Let batch normalization see the rows of all processes, for a while.
 
     :class:`torch.nn.SyncBatchNorm` does so on GPUs only. The modules stay what they
-    are, and are plain ones again afterwards.
+    are, and are plain ones again afterwards. Raises ``ValueError`` for a module that
+    normalizes in a way of its own.
     """
     norms: list[Any] = [
         part
@@ -29,6 +30,13 @@ def synchronized(module: nn.Module, share: Share) -> Iterator[None]:
     ]
     if share.size == 1:
         norms = []
+    for norm in norms:
+        if type(norm).forward is not _BatchNorm.forward:
+            raise ValueError(
+                f"'encoder' has a {type(norm).__name__}, whose forward is not that of "
+                "torch's batch normalization. In a block of all_processes(), use "
+                "torch.nn.BatchNorm1d, 2d or 3d."
+            )
     for norm in norms:
         norm.forward = partial(_forward, norm, share)
     try:

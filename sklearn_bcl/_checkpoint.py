@@ -200,7 +200,11 @@ def origin_of(
         "views": [_name_of(view) for view in net.augmentation],
         "optimizer": net.optimizer.__name__,
         "settings": repr(net.optimizer_.defaults),
-        "callbacks": [_name_of(callback) for _, callback in net.callbacks_],
+        "callbacks": [
+            _name_of(callback)
+            for _, callback in net.callbacks_
+            if type(callback).__name__ != "EpochProgress"  # it changes nothing
+        ],
     }
     return {
         "rows": data.hexdigest(),

@@ -61,9 +61,8 @@ class Model:
         self, function: Callable[[Any], NDArray[np.float32]], X: Any
     ) -> NDArray[np.float32]:
         """Apply a function to rows; to those in a store, block by block."""
-        if not is_stored(X):
+        if not is_stored(X) or (X := Stored(X)).is_small:
             return function(X)
-        X = Stored(X)
         result, start = np.empty((0, 0), dtype=np.float32), 0
         for block in X.blocks():
             part = function(block)

@@ -7,6 +7,7 @@ two views, `get_loss` compares them, iterators yield whole batches ``(x, y)``.
 from __future__ import annotations
 
 import copy
+import hashlib
 import inspect
 import math
 import traceback
@@ -73,7 +74,11 @@ class AverageGradients(Callback):
     def on_grad_computed(
         self, net: ContrastiveNet, named_parameters: Any, **kwargs: Any
     ) -> None:
-        net.average_gradients([parameter for _, parameter in named_parameters])
+        if net.share.size > 1:
+            net.average_gradients([parameter for _, parameter in named_parameters])
+
+    def on_epoch_begin(self, net: ContrastiveNet, **kwargs: Any) -> None:
+        net.begin_epoch()
 
 
 class ContrastiveNet(NeuralNet):
@@ -161,6 +166,7 @@ class ContrastiveNet(NeuralNet):
                 self._loop(rows)
                 self.notify("on_train_end", X=rows, y=None)
             self._check_result(rows)
+            self._check_processes()
         except Exception as error:
             is_elsewhere = isinstance(error, OtherProcessError)
             if _comes_from_a_callback(error) and not is_elsewhere:
@@ -181,24 +187,32 @@ class ContrastiveNet(NeuralNet):
             is_ended = True
             if not _comes_from_a_callback(error):
                 self._run.interrupts.came = True
-                if share.size > 1:
-                    raise
+            if share.size > 1 and self._run.interrupts.came:
+                raise
+            if share.size > 1 and self._is_within_an_epoch():
+                raise ValueError(
+                    "The 'callbacks' ended training in the middle of an epoch. In a "
+                    "block of all_processes(), let them end it in on_epoch_end."
+                ) from error
         if not ended_elsewhere:
             self._run.end()
-        last_loss = "train_loss"
-        if self._run.validation_rows is not None:
-            last_loss = "valid_loss"
-        if self.history and last_loss not in self.history[-1]:
+        if self._is_within_an_epoch():
             del self.history[-1]
             self._restore(self._run.whole_epoch)
         if is_ended and not self.history:
             if not self._run.interrupts.came:
-                raise ValueError(
+                raise share.agreed(
                     "The 'callbacks' ended training before the first epoch was "
                     "complete, so there is nothing to keep. Leave them out, or let "
                     "them end it in on_epoch_end."
                 )
             raise KeyboardInterrupt
+
+    def _is_within_an_epoch(self) -> bool:
+        last_loss = "train_loss"
+        if self._run.validation_rows is not None:
+            last_loss = "valid_loss"
+        return bool(self.history) and last_loss not in self.history[-1]
 
     @contextmanager
     def _stored_for_sparse(self) -> Iterator[None]:
@@ -240,7 +254,9 @@ class ContrastiveNet(NeuralNet):
     def get_iterator(self, dataset: Rows, training: bool = False) -> RowBatches:
         order = self._run.order if training else None
         rows = dataset.kept_sparse() if self.keep_sparse else dataset
-        return RowBatches(rows, self.batch_size, order)
+        # Views and encoders of images need a row at least in each process.
+        least = self.share.size if rows.format.layout is not None else 0
+        return RowBatches(rows, self.batch_size, order, least)
 
     def infer(self, x: Tensor, **fit_params: Any) -> Compared:
         run, training = self._run, self.module_.training
@@ -280,6 +296,11 @@ class ContrastiveNet(NeuralNet):
             loss = loss + self.bin_weight * of_bins
         return loss
 
+    def begin_epoch(self) -> None:
+        """Keep the weights, unless another process has ended the training."""
+        self._run.whole_epoch = copy.deepcopy(self._weights())
+        self._run.begin_epoch(len(self.history))
+
     def average_gradients(self, parameters: list[Tensor]) -> None:
         """Replace the gradients of this process by the mean over all of them."""
         is_global = self._run.draws_globally
@@ -298,9 +319,8 @@ class ContrastiveNet(NeuralNet):
         if iterator is None:
             return
         run = self._run
-        if training:
-            run.whole_epoch = copy.deepcopy(self._weights())
-        run.begin_epoch(len(self.history), training)
+        if not training:
+            run.begin_validation()
         # In one tensor: many small ones would keep freed memory from being used again.
         dtype = torch.float32 if self.device == "mps" else torch.float64
         losses = torch.empty(len(iterator), dtype=dtype, device=self.device)
@@ -328,7 +348,7 @@ class ContrastiveNet(NeuralNet):
         is_finite = np.isfinite(losses)
         if not is_finite.all():
             batch = int(np.argmin(is_finite))
-            raise ValueError(
+            raise self.share.agreed(
                 f"The {prefix} loss is {losses[batch]} in batch {batch + 1} of epoch "
                 f"{len(self.history)}: training diverged. {self._remedy()}"
             )
@@ -401,7 +421,7 @@ class ContrastiveNet(NeuralNet):
             z = torch.from_numpy(self.embed(checked))
             values = [z, self.project(checked), *self.module_.parameters()]
         if not all(bool(value.isfinite().all()) for value in values):
-            raise ValueError(
+            raise self.share.agreed(
                 "After the last step of training, weights or embeddings are not "
                 f"finite: training diverged. {self._remedy()}"
             )
@@ -413,6 +433,22 @@ class ContrastiveNet(NeuralNet):
                 UserWarning,
                 stacklevel=2,
             )
+
+    def _check_processes(self) -> None:
+        """Raise unless all processes have the same weights; share what they count."""
+        share, modules = self.share, (self.module_, self.criterion_)
+        if share.size == 1:
+            return
+        weights = [part for module in modules for part in module.parameters()]
+        digest = hashlib.sha256()
+        for weight in weights:
+            data = weight.detach().cpu().contiguous().flatten()
+            digest.update(data.view(torch.uint8).numpy().data)
+        share.check_same({"weights after training": digest.hexdigest()})
+        buffers = [part for module in modules for part in module.buffers()]
+        of_first = share.from_first([buffer.cpu() for buffer in buffers])
+        for buffer, value in zip(buffers, of_first, strict=True):
+            buffer.copy_(value)
 
     def project_views(self, batch: Any, generator: Generator) -> Projections:
         """Project two augmented views of a batch, each to ``(n, projection_size)``."""

@@ -83,7 +83,8 @@ def share_random_state(
 def check_same_fit(share: Share, net: ContrastiveNet, train: Rows, seed: int) -> None:
     """Raise ``ValueError`` if the processes of a fit do not fit the same."""
     if share.size > 1:
-        share.check_same(origin_of(net, train, seed, most_rows=64))
+        origin = origin_of(net, train, seed, most_rows=64)
+        share.check_same({**origin, "kind of device": train.device.type})
 
 
 def read_rows(

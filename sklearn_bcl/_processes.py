@@ -7,12 +7,12 @@ them to train together says so by :func:`all_processes`; nothing here happens be
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import compress
 from typing import Any
 
 import torch
@@ -20,6 +20,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def _this_thread() -> tuple[int, int]:
+    return os.getpid(), threading.get_ident()
 
 
 @dataclass
@@ -36,10 +40,10 @@ class Processes:
 
     rank: int = 0
     size: int = 1
-    _timeout: timedelta = timedelta(minutes=30)
+    _timeout: timedelta = field(default=timedelta(minutes=30), repr=False)
     _groups: dict[str, Any] = field(default_factory=dict, repr=False)
-    _is_broken: bool = False
-    _pid: int = field(default_factory=os.getpid, repr=False)
+    _is_broken: bool = field(default=False, repr=False)
+    _thread: tuple[int, int] = field(default_factory=_this_thread, repr=False)
 
     @property
     def is_main(self) -> bool:
@@ -154,7 +158,9 @@ def all_processes(timeout: float = 1800) -> Iterator[Processes]:
     token = _CURRENT.set(processes)
     try:
         if processes.size > 1:
-            processes._exchange("enters the block")
+            has_gpu = torch.cuda.is_available()
+            if all(processes._exchange("enters the block", has_gpu)):
+                processes._group("cuda")
         yield processes
         if processes.size > 1 and not processes._is_broken:
             processes._exchange("leaves the block")
@@ -172,7 +178,9 @@ def _join(timeout: timedelta) -> bool:
     if not all(name in os.environ for name in LAUNCHER_VARIABLES):
         return False
     if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        # Some launchers show each process its own GPU only.
+        number = int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count()
+        torch.cuda.set_device(number)
     dist.init_process_group(timeout=timeout)
     return True
 
@@ -184,7 +192,7 @@ def share_of_fit() -> Iterator[Share]:
     If the fit fails here, it fails in all processes.
     """
     processes = _CURRENT.get()
-    if processes is None or processes.size == 1 or processes._pid != os.getpid():
+    if processes is None or processes.size == 1 or processes._thread != _this_thread():
         yield ALONE
         return
     if processes._is_broken:
@@ -235,6 +243,7 @@ class Share:
         self._processes = processes or Processes()
         self.rank, self.size = self._processes.rank, self._processes.size
         self._are_used: list[bool] | None = None
+        self._trained: list[bool] = []
         self._trains = False
         self._agreed: Exception | None = None
 
@@ -243,16 +252,31 @@ class Share:
 
         Until then, processes only tell each other what they have, and can go on.
         """
+        self.exchange("begins to train")
         self._trains = True
+
+    def begin_epoch(self) -> None:
+        """Ask again which parameters have gradients."""
+        self._are_used = None
+
+    def agreed(self, message: str) -> ValueError:
+        """Return an error that all processes raise at this place."""
+        self._agreed = ValueError(message)
+        return self._agreed
 
     def end_in(self, error: Exception) -> None:
         """Tell the other processes of an error, so that none waits for this one."""
+        if error is self._agreed:
+            return
         if self._trains or getattr(error, "is_disconnected", False):
             self._processes._break()
-        elif not isinstance(error, OtherProcessError) and error is not self._agreed:
+        elif not isinstance(error, OtherProcessError):
             # The others get it in place of what they wait for.
             with suppress(OtherProcessError):
                 self._processes._exchange(f"has failed with {error!r}")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Share:
+        return self  # there is one for a training
 
     def rows(self, n_rows: int) -> slice:
         """Return which of the rows of a batch are this process's; maybe none."""
@@ -302,13 +326,12 @@ class Share:
         others = [k for k in values if any(g.get(k) != values[k] for g in given)]
         others += [k for k in given[0] if k not in values]
         if others:
-            self._agreed = ValueError(
+            raise self.agreed(
                 f"The processes of this fit differ in their {' and '.join(others)}. In "
                 "a block of all_processes(), each must give the same rows in the same "
                 "order, the same parameters and an estimator in the same state: seed "
                 "what draws, such as train_test_split."
             )
-            raise self._agreed
 
     def average_gradients(
         self, parameters: Sequence[Tensor], *, may_change: bool
@@ -316,15 +339,17 @@ class Share:
         """Replace gradients by their mean over the processes.
 
         Parameters without a gradient in any process stay without. Which those are is
-        asked in the first step, or, if it may change, in each.
+        asked in the first step of an epoch, or, if it may change, in each.
         """
         if self.size == 1:
             return
-        parameters = [p for p in parameters if p.requires_grad]
-        if may_change or self._are_used is None:
-            given = self.exchange("steps", [p.grad is not None for p in parameters])
+        trained = [p.requires_grad for p in parameters]
+        if may_change or self._are_used is None or trained != self._trained:
+            has_gradient = [p.grad is not None for p in parameters]
+            given = self.exchange("steps", has_gradient)
             self._are_used = [any(of_one) for of_one in zip(*given, strict=True)]
-        used = list(compress(parameters, self._are_used))
+            self._trained = trained
+        used = [p for p, used in zip(parameters, self._are_used, strict=True) if used]
         for dtype in sorted({p.dtype for p in used}, key=str):  # all in one order
             some = [p for p in used if p.dtype == dtype]
             for p in some:

@@ -55,15 +55,19 @@ class Run:
         self._validation_draws = Draws(self.seed, self.device)
         self._own_draws: Draws | None = None
 
-    def begin_epoch(self, number: int, training: bool) -> None:
-        """Make ready what an epoch draws, if no other process has ended the training.
-
-        Held-out rows get the same views in every epoch, so that losses compare.
-        """
-        if training and not all(self.share.exchange(NEXT_EPOCH, True)):
+    def begin_epoch(self, number: int) -> None:
+        """Make ready what an epoch draws, if no other process has ended training."""
+        if not all(self.share.exchange(NEXT_EPOCH, True)):
             raise EndedElsewhere
-        if not training:
-            number, self._validation_draws = 0, Draws(self.seed, self.device)
+        self.share.begin_epoch()
+        self._draw_own(number)
+
+    def begin_validation(self) -> None:
+        """Draw the same views in every epoch, so that losses compare."""
+        self._validation_draws = Draws(self.seed, self.device)
+        self._draw_own(0)
+
+    def _draw_own(self, number: int) -> None:
         if self.share.size > 1:
             words = f"{self.seed} {self.share.rank} {number}"
             self._own_draws = Draws(zlib.crc32(words.encode()), self.device)

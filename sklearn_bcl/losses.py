@@ -214,8 +214,9 @@ class ContrastiveLoss(nn.Module):
         of_all = share.gather_anchors(torch.cat(losses), n)
         if not needs_gradient:
             return self.mean_of_losses(of_all), None
-        if q and least.isfinite():  # it has anchors
-            gradient *= torch.exp(-q * (least - of_all.min()))
+        if q:  # a process without anchors has no least loss
+            weight = torch.exp(-q * (least - of_all.min()))
+            gradient *= torch.where(least.isfinite(), weight, 1.0)
         total_weight = torch.exp(-q * (of_all - of_all.min())).sum()
         return self.mean_of_losses(of_all), gradient * (share.size / total_weight)
 

@@ -149,7 +149,7 @@ def test_a_view_tells_the_bins_of_the_row_as_it_is(X, first_is_plain):
     class Recorder(nn.Module):
         edges = torch.zeros(0)
 
-        def forward(self, read, x, generator):
+        def forward(self, read, x, generator, share):
             seen.append((read.detach().clone(), x.clone()))
             return read.sum() * 0
 

@@ -23,6 +23,19 @@ class ByRow(Dataset):
         return torch.from_numpy(self.X[i])
 
 
+class Plain:
+    """Has a length and rows by number, and nothing else."""
+
+    def __init__(self, X):
+        self.X = X
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, i):
+        return self.X[i]
+
+
 class ByRows:
     """What a user writes around a file; no dataset of torch's."""
 
@@ -59,10 +72,10 @@ def as_map(X, tmp_path):
     return np.load(tmp_path / "X.npy", mmap_mode="r")
 
 
-@pytest.fixture
-def every_map(monkeypatch):
-    """Read even small memory maps some rows at a time, in small blocks."""
-    monkeypatch.setattr(sources, "LEAST_MAP_BYTES", 0)
+@pytest.fixture(autouse=True)
+def read_in_parts(monkeypatch):
+    """Read even small stores some rows at a time, in small blocks."""
+    monkeypatch.setattr(sources, "LEAST_STORED_BYTES", 0)
     monkeypatch.setattr(sources, "BLOCK_VALUES", 200)
 
 
@@ -80,7 +93,7 @@ def with_gaps():
 
 
 @pytest.mark.filterwarnings("ignore:column 4.*all values are missing")
-@pytest.mark.parametrize("kind", ["map", ByRow, ByRows, OfStore])
+@pytest.mark.parametrize("kind", ["map", ByRow, ByRows, OfStore, Plain])
 @pytest.mark.parametrize(
     "X",
     [table(), table()[:, [0, 3]].astype("f4"), with_gaps(),
@@ -88,7 +101,7 @@ def with_gaps():
      np.random.RandomState(0).uniform(size=(40, 8, 8))],
     ids=["float64", "float32", "missing", "bytes", "images"],
 )  # fmt: skip
-def test_the_same_as_in_memory(kind, X, tmp_path, every_map):
+def test_the_same_as_in_memory(kind, X, tmp_path):
     stored = as_map(X, tmp_path) if kind == "map" else kind(X)
     assert RowFormat.of(stored)[0] == RowFormat.of(X)[0]
     parameters = {"max_epochs": 2}
@@ -139,13 +152,14 @@ def test_other_fits_on_datasets(X):
     assert_array_equal(stored.transform(X), expected.transform(X))
 
 
-def test_small_memory_maps_are_arrays(X, tmp_path):
-    X = X.astype(np.float64)
-    mapped = as_map(X, tmp_path)
-    assert not sources.is_stored(mapped)
-    embedder = small(categorical_features=[0]).fit(np.round(X))
-    mapped = as_map(np.round(X), tmp_path)
-    assert_array_equal(embedder.transform(mapped), embedder.transform(np.round(X)))
+@pytest.mark.parametrize("kind", ["map", ByRow, ByRows, OfStore])
+def test_small_stores_are_arrays(X, kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "LEAST_STORED_BYTES", 2**28)
+    X = np.round(X.astype(np.float64))
+    stored = as_map(X, tmp_path) if kind == "map" else kind(X)
+    embedder = small(categorical_features=[0])  # which are not read in parts
+    expected = embedder.fit(X).transform(X)
+    assert_array_equal(embedder.fit(stored).transform(stored), expected)
 
 
 def test_batches_are_read_in_ascending_order(X):
@@ -162,6 +176,11 @@ def test_batches_are_read_in_ascending_order(X):
 
 def test_chunks_are_read_together():
     X = np.arange(6000, dtype=np.float32)[:, None]
+    of_51 = X[:1020]  # one chunk more than are mixed at least
+    row_format, stored = RowFormat.of(ByRows(of_51, chunk_rows=20))
+    rows = Rows(stored, row_format, torch.device("cpu"))
+    last = torch.cat([x for x, _ in RowBatches(rows, 10, torch.Generator())][-4:])
+    assert len(set((last // 20).flatten().tolist())) > 10
     row_format, stored = RowFormat.of(ByRows(X, chunk_rows=20))
     rows = Rows(stored, row_format, torch.device("cpu"))
     batches = RowBatches(rows, 10, torch.Generator().manual_seed(0))
@@ -192,6 +211,16 @@ class OfOtherShapes(ByRows):
         return self.X[indices][:, : 5 if indices == [0] else 4]
 
 
+class WithLabels(ByRows):
+    def __getitems__(self, indices):
+        return self.X[indices], np.zeros(len(indices))
+
+
+class WithoutLength(Dataset):
+    def __getitem__(self, i):
+        return torch.zeros(3)
+
+
 class OfTooFew(ByRows):
     def __getitems__(self, indices):
         return self.X[indices[:1]]
@@ -206,8 +235,11 @@ class OfTooFew(ByRows):
         (lambda X: Endless(), TypeError, "Endless.*partial_fit"),
         (lambda X: ByRows(X[:0]), ValueError, "has no rows"),
         (lambda X: ByRows(X[:1]), ValueError, "minimum of 2 is required"),
-        (lambda X: OfOtherShapes(X), ValueError, "rows of shape|features"),
-        (lambda X: OfTooFew(X), ValueError, "1 for 100 indices"),
+        (lambda X: OfOtherShapes(X), ValueError, "By its first row, it should be"),
+        (lambda X: OfTooFew(X), ValueError, "for 100 indices.*should be .100, 5"),
+        (lambda X: WithLabels(X), ValueError, "labels are given as 'y'"),
+        (lambda X: OfStore(X[:, 0]), TypeError, "an array of shape .n, n_features."),
+        (lambda X: WithoutLength(), TypeError, "without a length. Define __len__"),
         (lambda X: ByRows(X[:, 0]), TypeError, "an array of shape .n, n_features."),
         (lambda X: ByRows(np.where(X > 2, np.inf, X)), ValueError, "infinity"),
         (lambda X: ByRows(X.astype(str)), TypeError, "must return rows of numbers"),

@@ -31,7 +31,8 @@ def as_array(X: Any) -> Any:
     if isinstance(X, Tensor):
         return _from_tensor(X)
     if isinstance(X, Stored) or is_stored(X):
-        return X if isinstance(X, Stored) else Stored(X)
+        stored = X if isinstance(X, Stored) else Stored(X)
+        return stored.all_rows() if stored.is_small else stored
     _refuse(X)
     if isinstance(X, Sequence) and not hasattr(X, "__array__"):
         return _from_sequence(X)

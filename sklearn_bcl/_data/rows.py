@@ -218,21 +218,27 @@ def _fits(data: Tensor, device: torch.device) -> bool:
 class RowBatches:
     """Iterate over batches ``(x, y)`` of `Rows`, in the order of a generator if given.
 
-    A tail too short for a loss is dropped. Of rows in a store, the next batch is read
-    by another thread. If the store keeps them in chunks, chunks come in a random order,
-    and rows are mixed among at least 50 of them and 16 batches.
+    A tail too short for a loss, or shorter than `least_rows`, is dropped. Of rows in a
+    store, the next batch is read by another thread. If the store keeps them in chunks,
+    chunks come in a random order, and rows are mixed among 50 of them and 16 batches at
+    least, if there are so many.
     """
 
     def __init__(
-        self, rows: Rows, batch_size: int, generator: Generator | None = None
+        self,
+        rows: Rows,
+        batch_size: int,
+        generator: Generator | None = None,
+        least_rows: int = 0,
     ) -> None:
         self.rows = rows
         self.batch_size = batch_size
         self.generator = generator
+        self.least_rows = max(MIN_BATCH_ROWS, least_rows)
 
     def __len__(self) -> int:
         n_whole, tail = divmod(len(self.rows), self.batch_size)
-        return n_whole + (tail >= MIN_BATCH_ROWS)
+        return n_whole + (tail >= self.least_rows)
 
     def __iter__(self) -> Iterator[Batch]:
         # To the data once an epoch, so that no step waits for a copy.
@@ -240,7 +246,7 @@ class RowBatches:
         batches = [
             positions
             for positions in order.split(self.batch_size)
-            if len(positions) >= MIN_BATCH_ROWS
+            if len(positions) >= self.least_rows
         ]
         if not isinstance(self.rows.data, Stored):
             yield from map(self.rows.batch, batches)
@@ -266,5 +272,7 @@ class RowBatches:
         chunk_of = self.rows.indices[order] // chunk_rows
         n_chunks = -(-len(self.rows.data) // chunk_rows)
         n_mixed = max(MIXED_CHUNKS, -(-MIXED_BATCHES * self.batch_size // chunk_rows))
+        n_groups = max(1, n_chunks // n_mixed)
         place = torch.randperm(n_chunks, generator=self.generator)
-        return order[(place[chunk_of] // n_mixed).argsort(stable=True)]
+        group = place[chunk_of] * n_groups // n_chunks
+        return order[group.argsort(stable=True)]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-LEAST_MAP_BYTES = 2**28  # smaller memory maps are read at once
+LEAST_STORED_BYTES = 2**28  # smaller stores are read at once
 BLOCK_VALUES = 2**22  # read at once, where all rows are read in their order
 
 
@@ -36,14 +38,34 @@ class Stored:
     def __init__(self, data: Any) -> None:
         self.data = data
         self.is_array = isinstance(data, np.memmap) or _is_array_of_a_store(data)
+        if not self.is_array and not hasattr(data, "__len__"):
+            raise TypeError(
+                f"'X' is a {type(data).__name__} without a length. Define __len__, or "
+                "call partial_fit for large blocks of its rows."
+            )
         n_rows = data.shape[0] if self.is_array else len(data)
         if n_rows == 0:
             raise ValueError("'X' has no rows.")
-        first = self._get(np.zeros(1, dtype=np.intp))
+        self.shape: tuple[int, ...] = (n_rows,)
+        first = self._get([0])
         self.shape = (n_rows, *first.shape[1:])
         self.dtype = first.dtype
-        chunks = getattr(data, "chunks", None) or (None,)
-        self.chunk_rows: int | None = getattr(data, "chunk_rows", chunks[0])
+        chunks = getattr(data, "chunks", None)
+        of_store = chunks[0] if isinstance(chunks, tuple) and chunks else None
+        chunk_rows = getattr(data, "chunk_rows", of_store)
+        self.chunk_rows: int | None = None
+        if isinstance(chunk_rows, Integral) and int(chunk_rows) > 0:
+            self.chunk_rows = int(chunk_rows)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether all rows are rather read at once."""
+        n_bytes = math.prod(self.shape) * self.dtype.itemsize
+        return n_bytes < LEAST_STORED_BYTES
+
+    def all_rows(self) -> NDArray[Any]:
+        """Read all rows."""
+        return np.concatenate(list(self.blocks()))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -54,16 +76,9 @@ class Stored:
         return max(1, BLOCK_VALUES // max(1, int(np.prod(self.shape[1:]))))
 
     def read(self, indices: NDArray[np.intp]) -> NDArray[Any]:
-        """Return rows by their numbers, which the store gets in ascending order."""
+        """Read rows by their numbers, which the store gets in ascending order."""
         in_order, places = np.unique(indices, return_inverse=True)
-        rows = self._get(in_order)
-        if rows.shape != (len(in_order), *self.shape[1:]):
-            raise ValueError(
-                f"'X' returns rows of shape {rows.shape[1:]}, {len(rows)} for "
-                f"{len(in_order)} indices, but its first row is of shape "
-                f"{self.shape[1:]}."
-            )
-        found: NDArray[Any] = rows[places.reshape(-1)]
+        found: NDArray[Any] = self._get(in_order.tolist())[places.reshape(-1)]
         return found
 
     def blocks(self) -> Iterator[NDArray[Any]]:
@@ -73,24 +88,43 @@ class Stored:
             if self.is_array:
                 yield np.array(self.data[start:stop])
             else:
-                yield self._get(np.arange(start, stop))
+                yield self._get(list(range(start, stop)))
 
-    def _get(self, indices: NDArray[np.intp]) -> NDArray[Any]:
+    def _get(self, indices: list[int]) -> NDArray[Any]:
         if self.is_array:
-            return np.asarray(self.data[indices])
-        if hasattr(self.data, "__getitems__"):
-            return _as_rows(self.data.__getitems__(indices.tolist()))
-        return _as_rows([self.data[i] for i in indices.tolist()])
+            rows = np.asarray(self.data[indices])
+        elif hasattr(self.data, "__getitems__"):
+            rows = _as_array(self.data.__getitems__(indices))
+        else:
+            rows = _as_array([self.data[i] for i in indices])
+        if rows.ndim < 2 or rows.dtype.kind not in "fiub":
+            raise TypeError(
+                "'X' must return rows of numbers, an array of shape (n, n_features) or "
+                f"of images. Got shape {rows.shape} and {rows.dtype}."
+            )
+        expected = (len(indices), *self.shape[1:])
+        if rows.shape != expected and (len(self.shape) > 1 or len(rows) != 1):
+            raise ValueError(
+                f"'X' returns rows of shape {rows.shape} for {len(indices)} indices. "
+                f"By its first row, it should be {expected}."
+            )
+        return rows
 
 
 def is_stored(X: Any) -> bool:
-    """Return whether rows are to be read some at a time."""
+    """Return whether X is a store, and not an array, a DataFrame or a list."""
     if isinstance(X, np.memmap):
-        return X.nbytes >= LEAST_MAP_BYTES and X.dtype.kind in "fiub"
+        return X.nbytes >= LEAST_STORED_BYTES and X.dtype.kind in "fiub" and X.ndim > 1
     if isinstance(X, Dataset):
         return not isinstance(X, IterableDataset)
-    is_map = hasattr(X, "__getitems__") and hasattr(X, "__len__")
-    return _is_array_of_a_store(X) or (is_map and not hasattr(X, "__array__"))
+    if _is_array_of_a_store(X):
+        return True
+    if isinstance(X, Sequence | Mapping | DataLoader):
+        return False
+    # Such as arrays of other libraries, images of PIL and sparse matrices.
+    is_array = any(hasattr(X, name) for name in ("__array__", "getbands", "shape"))
+    has_rows = hasattr(X, "__getitems__") or hasattr(X, "__getitem__")
+    return has_rows and hasattr(X, "__len__") and not is_array
 
 
 def _is_array_of_a_store(X: Any) -> bool:
@@ -99,7 +133,7 @@ def _is_array_of_a_store(X: Any) -> bool:
     return is_store and hasattr(X, "shape") and hasattr(X, "dtype")
 
 
-def _as_rows(rows: Any) -> NDArray[Any]:
+def _as_array(rows: Any) -> NDArray[Any]:
     """Return what a dataset returns as an array."""
     if isinstance(rows, list | tuple) and len(rows):
         first = rows[0]
@@ -110,20 +144,24 @@ def _as_rows(rows: Any) -> NDArray[Any]:
                 f"'X' returns rows of {len(first)} parts each, such as (row, label). "
                 "Give a dataset that returns rows alone, and labels as 'y'."
             )
-        elif isinstance(first, dict):
+        elif isinstance(first, Mapping):
             raise TypeError(
                 "'X' returns rows that are dicts. Give an object whose "
                 "__getitems__(indices) returns an array of numbers."
             )
-        if isinstance(rows[0], Tensor):
-            rows = [row.detach().cpu() for row in rows]
-        rows = np.stack([np.asarray(row) for row in rows])
-    if isinstance(rows, Tensor):
-        rows = rows.detach().cpu()
-    array = np.asarray(rows)
-    if array.ndim < 2 or array.dtype.kind not in "fiub":
-        raise TypeError(
-            "'X' must return rows of numbers, an array of shape (n, n_features) or of "
-            f"images. Got shape {array.shape} and {array.dtype}."
-        )
-    return array
+        rows = [_of_tensor(row) for row in rows]
+        if len({np.shape(row) for row in rows}) > 1:
+            raise ValueError(
+                "'X' returns rows of different shapes, such as "
+                f"{np.shape(rows[0])}. __getitems__(indices) must return rows only, as "
+                "one array; labels are given as 'y'."
+            )
+    return np.asarray(_of_tensor(rows))
+
+
+def _of_tensor(rows: Any) -> Any:
+    if not isinstance(rows, Tensor):
+        return rows
+    rows = rows.detach().cpu()
+    is_narrow = rows.dtype.is_floating_point and rows.dtype.itemsize < 4
+    return rows.float().numpy() if is_narrow else rows.numpy()
