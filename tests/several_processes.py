@@ -35,7 +35,7 @@ from sklearn_bcl.callbacks import Checkpoint
 from sklearn_bcl.distributed import all_processes
 from sklearn_bcl.losses import BCLLoss, DebiasedLoss, HardNegativeLoss, NTXentLoss
 
-FOLDER = Path(sys.argv[1])
+FOLDER = Path(sys.argv[-1])  # in the processes
 IRIS, IRIS_LABELS = load_iris(return_X_y=True)
 WINE = load_wine().data
 # Adam may turn a difference in the last bits into a step: not so with SGD.

@@ -422,3 +422,9 @@ def test_long_integers_keep_their_differences(make):
 def test_long_integers_that_would_be_rounded_are_an_error(make):
     with pytest.raises(ValueError, match="too large for exact numbers beside"):
         RowFormat.of(make())
+
+
+def test_booleans_of_numpy_are_categories_of_python():
+    columns, _ = RowFormat.of(pd.DataFrame({"a": [np.True_, np.False_, None] * 10}))
+    frequent = columns.columns.categories[0].frequent
+    assert [type(category) for category in frequent] == [bool, bool]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from sklearn_bcl._data import scaling
@@ -179,3 +179,16 @@ def test_many_or_wide_rows_are_sampled(n_rows, n_features, n_measured):
         assert chosen.mean() == pytest.approx(n_rows / 2, rel=0.1)
         FeatureScales.of(rows, np.random.RandomState(1))
         assert (rows.asked != chosen).any()
+
+
+@pytest.mark.parametrize("block_values", [1, 250, 10_000])
+def test_features_are_measured_some_at_a_time(block_values, monkeypatch):
+    values = np.random.RandomState(0).normal(size=(100, 7)).astype(np.float32)
+    values[:, 2], values[:60, 3] = 4, 0
+    values[::3, 5] = np.nan
+    rows = torch.from_numpy(values)
+    expected = FeatureScales.of(rows, np.random.RandomState(0))
+    monkeypatch.setattr(scaling, "BLOCK_VALUES", block_values)
+    measured = FeatureScales.of(rows, np.random.RandomState(0))
+    for name in ("center", "scale", "n_varied"):
+        assert_array_equal(getattr(measured, name), getattr(expected, name))

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,12 @@ def test_recipes(recipe, tmp_path, monkeypatch):
     if needs(recipe) == "distributed" and not LONG:
         pytest.skip("takes a minute: SKLEARN_BCL_LONG=1")
     monkeypatch.chdir(tmp_path)
+    # The examples have modules of the same names.
+    path = [folder for folder in sys.path if "examples" not in Path(folder).parts]
+    monkeypatch.setattr(sys, "path", path)
+    module = sys.modules.get(needs(recipe))
+    if "examples" in Path(getattr(module, "__file__", None) or "").parts:
+        monkeypatch.delitem(sys.modules, needs(recipe))
     found = {"__name__": "recipe"}
     exec(compile(recipe, "docs/scaling.md", "exec"), found)
     if "search" in found:

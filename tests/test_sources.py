@@ -92,14 +92,20 @@ def with_gaps():
     return X
 
 
+def with_one_gap():
+    X = table()
+    X[7, 3] = np.nan
+    return X
+
+
 @pytest.mark.filterwarnings("ignore:column 4.*all values are missing")
 @pytest.mark.parametrize("kind", ["map", ByRow, ByRows, OfStore, Plain])
 @pytest.mark.parametrize(
     "X",
-    [table(), table()[:, [0, 3]].astype("f4"), with_gaps(),
+    [table(), table()[:, [0, 3]].astype("f4"), with_gaps(), with_one_gap(),
      np.random.RandomState(0).randint(0, 256, (40, 8, 8), dtype=np.uint8),
      np.random.RandomState(0).uniform(size=(40, 8, 8))],
-    ids=["float64", "float32", "missing", "bytes", "images"],
+    ids=["float64", "float32", "missing", "one missing", "bytes", "images"],
 )  # fmt: skip
 def test_the_same_as_in_memory(kind, X, tmp_path):
     stored = as_map(X, tmp_path) if kind == "map" else kind(X)

@@ -107,7 +107,7 @@ def sample_rows(rows: ReadableRows, random_state: np.random.RandomState) -> Any:
 
 def _measure(values: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
     """Return median, spread and whether values differ, along the first axis."""
-    if values.size > BLOCK_VALUES and values.shape[1] > 1:
+    if values.size > BLOCK_VALUES and values.ndim == 2 and values.shape[1] > 1:
         size = max(1, BLOCK_VALUES // len(values))
         cuts = range(size, values.shape[1], size)
         parts = [_measure(some) for some in np.split(values, cuts, axis=1)]
