@@ -30,10 +30,6 @@ def test_the_page_has_recipes():
 @pytest.mark.filterwarnings("default")  # of the packages themselves
 @pytest.mark.parametrize("recipe", RECIPES, ids=needs)
 def test_recipes(recipe, tmp_path, monkeypatch):
-    if importlib.util.find_spec(needs(recipe)) is None:
-        pytest.skip(f"needs {needs(recipe)}")
-    if needs(recipe) == "distributed" and not LONG:
-        pytest.skip("takes a minute: SKLEARN_BCL_LONG=1")
     monkeypatch.chdir(tmp_path)
     # The examples have modules of the same names.
     path = [folder for folder in sys.path if "examples" not in Path(folder).parts]
@@ -41,6 +37,10 @@ def test_recipes(recipe, tmp_path, monkeypatch):
     module = sys.modules.get(needs(recipe))
     if "examples" in Path(getattr(module, "__file__", None) or "").parts:
         monkeypatch.delitem(sys.modules, needs(recipe))
+    if importlib.util.find_spec(needs(recipe)) is None:
+        pytest.skip(f"needs {needs(recipe)}")
+    if needs(recipe) == "distributed" and not LONG:
+        pytest.skip("takes a minute: SKLEARN_BCL_LONG=1")
     found = {"__name__": "recipe"}
     exec(compile(recipe, "docs/scaling.md", "exec"), found)
     if "search" in found:
