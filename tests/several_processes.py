@@ -31,7 +31,7 @@ import sklearn_bcl.losses
 from sklearn_bcl import BCLEmbedder
 from sklearn_bcl._batch_norm import synchronized
 from sklearn_bcl._processes import _CURRENT, share_of_fit
-from sklearn_bcl.callbacks import Checkpoint
+from sklearn_bcl.callbacks import Checkpoint, LinearAlpha
 from sklearn_bcl.distributed import all_processes
 from sklearn_bcl.losses import BCLLoss, DebiasedLoss, HardNegativeLoss, NTXentLoss
 
@@ -278,6 +278,65 @@ def callbacks_stop_all():
 
 
 @case
+def a_ramp_of_alpha_stops_with_the_others():
+    with all_processes():
+        embedder = fit(callbacks=[StopSecond(), LinearAlpha()], max_epochs=5, **EXACT)
+    assert embedder.n_iter_ == 2
+
+
+class StopWithinSecond(Callback):
+    """Ends training in the second process, in the middle of an epoch."""
+
+    def on_batch_end(self, net, **kwargs):
+        if dist.get_rank() == 1 and len(net.history) == 2:
+            raise KeyboardInterrupt
+
+
+@case
+def layers_may_be_frozen_for_some_epochs():
+    encoder = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6))
+    parameters = {"encoder": encoder, "callbacks": [FreezeFirst()], **EXACT}
+    with all_processes():
+        together = fit(**parameters)
+    check_same_model(together, fit(**parameters), IRIS)
+
+
+class FreezeFirst(Callback):
+    def on_epoch_begin(self, net, **kwargs):
+        net.module_.encoder[0].requires_grad_(len(net.history) > 1)
+
+
+class Rectified(nn.BatchNorm1d):
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+@case
+def what_all_raise_ends_one_fit_only():
+    rank = dist.get_rank()
+    encoder = nn.Sequential(nn.Linear(4, 8), Rectified(8))
+    with all_processes():
+        try:
+            fit(encoder=encoder)
+        except ValueError as error:
+            assert "'encoder' has a Rectified" in str(error)
+        else:
+            raise AssertionError
+    with all_processes():
+        verbose = fit(verbose=int(rank == 0))  # only the first shows its progress
+        search = GridSearchCV(
+            BCLEmbedder(max_epochs=1, random_state=0),
+            {"learning_rate": [1e38, 0.01]},
+            cv=2,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            search.fit(IRIS)
+    assert_array_equal(np.isnan(search.cv_results_["mean_test_score"]), [True, False])
+    assert_array_equal(of_all(verbose.transform(IRIS))[0], verbose.transform(IRIS))
+
+
+@case
 def a_checkpoint_is_written_by_one():
     path = FOLDER / "checkpoint"
     parameters = {"max_epochs": 4, "callbacks": [Checkpoint(path), StopSecond()]}
@@ -388,6 +447,7 @@ def failures_end_all():
 
     check(OSError, "no space", augmentation=RaiseInSecond())
     check(KeyboardInterrupt, "", callbacks=[InterruptSecond()])
+    check(ValueError, "middle of an epoch", callbacks=[StopWithinSecond()])
     # Before training: all hear of it, and can go on.
     broken = np.where(is_second, np.inf, IRIS)
     expected = ValueError if is_second else RuntimeError

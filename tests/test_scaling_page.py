@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -31,12 +32,13 @@ def test_the_page_has_recipes():
 @pytest.mark.parametrize("recipe", RECIPES, ids=needs)
 def test_recipes(recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    # The examples have modules of the same names.
-    path = [folder for folder in sys.path if "examples" not in Path(folder).parts]
-    monkeypatch.setattr(sys, "path", path)
-    module = sys.modules.get(needs(recipe))
-    if "examples" in Path(getattr(module, "__file__", None) or "").parts:
-        monkeypatch.delitem(sys.modules, needs(recipe))
+    if needs(recipe) == "datasets":  # the examples have a module of this name
+        command = [sys.executable, "-c", recipe]
+        run = subprocess.run(command, capture_output=True, text=True)
+        if "No module named 'datasets'" in run.stderr:
+            pytest.skip("needs datasets")
+        assert run.returncode == 0, run.stderr
+        return
     if importlib.util.find_spec(needs(recipe)) is None:
         pytest.skip(f"needs {needs(recipe)}")
     if needs(recipe) == "distributed" and not LONG:
