@@ -7,7 +7,6 @@ two views, `get_loss` compares them, iterators yield whole batches ``(x, y)``.
 from __future__ import annotations
 
 import copy
-import hashlib
 import inspect
 import math
 import traceback
@@ -74,8 +73,7 @@ class AverageGradients(Callback):
     def on_grad_computed(
         self, net: ContrastiveNet, named_parameters: Any, **kwargs: Any
     ) -> None:
-        if net.share.size > 1:
-            net.average_gradients([parameter for _, parameter in named_parameters])
+        net.average_gradients([parameter for _, parameter in named_parameters])
 
     def on_epoch_begin(self, net: ContrastiveNet, **kwargs: Any) -> None:
         net.begin_epoch()
@@ -166,7 +164,7 @@ class ContrastiveNet(NeuralNet):
                 self._loop(rows)
                 self.notify("on_train_end", X=rows, y=None)
             self._check_result(rows)
-            self._check_processes()
+            share.check_weights(self.module_, self.criterion_)
         except Exception as error:
             is_elsewhere = isinstance(error, OtherProcessError)
             if _comes_from_a_callback(error) and not is_elsewhere:
@@ -279,14 +277,14 @@ class ContrastiveNet(NeuralNet):
         labels = {"y": y_true} if self._run.loss_takes_labels else {}
         draws = self._run.shared_draws(self.module_.training)
         share, n_rows = self._run.share, len(X)
+        of_share = share.size > 1 and compares_shares(self.criterion_)
+        if share.size > 1 and not of_share:
+            z1, z2 = share.gather(torch.stack([z1, z2], 1), n_rows).unbind(1)
         with draws.lent(self._run.draws_globally["loss"]), _named("loss"):
             loss: Tensor
-            if share.size == 1:
-                loss = self.criterion_(z1, z2, **labels)
-            elif compares_shares(self.criterion_):
+            if of_share:
                 loss = self.criterion_.of_share(z1, z2, share, n_rows)
             else:
-                z1, z2 = share.gather(torch.stack([z1, z2], 1), n_rows).unbind(1)
                 loss = self.criterion_(z1, z2, **labels)
         if self.module_.bins is not None:
             # Of one view, which is cheaper: the first in which values are redrawn.
@@ -433,22 +431,6 @@ class ContrastiveNet(NeuralNet):
                 UserWarning,
                 stacklevel=2,
             )
-
-    def _check_processes(self) -> None:
-        """Raise unless all processes have the same weights; share what they count."""
-        share, modules = self.share, (self.module_, self.criterion_)
-        if share.size == 1:
-            return
-        weights = [part for module in modules for part in module.parameters()]
-        digest = hashlib.sha256()
-        for weight in weights:
-            data = weight.detach().cpu().contiguous().flatten()
-            digest.update(data.view(torch.uint8).numpy().data)
-        share.check_same({"weights after training": digest.hexdigest()})
-        buffers = [part for module in modules for part in module.buffers()]
-        of_first = share.from_first([buffer.cpu() for buffer in buffers])
-        for buffer, value in zip(buffers, of_first, strict=True):
-            buffer.copy_(value)
 
     def project_views(self, batch: Any, generator: Generator) -> Projections:
         """Project two augmented views of a batch, each to ``(n, projection_size)``."""

@@ -6,6 +6,7 @@ them to train together says so by :func:`all_processes`; nothing here happens be
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -332,6 +333,23 @@ class Share:
                 "order, the same parameters and an estimator in the same state: seed "
                 "what draws, such as train_test_split."
             )
+
+    def check_weights(self, *modules: nn.Module) -> None:
+        """Raise unless all processes have the same weights; give all the same buffers.
+
+        Buffers are what modules count in their own rows. They come from the first.
+        """
+        if self.size == 1:
+            return
+        digest = hashlib.sha256()
+        for weight in (part for module in modules for part in module.parameters()):
+            data = weight.detach().cpu().contiguous().flatten()
+            digest.update(data.view(torch.uint8).numpy().data)
+        self.check_same({"weights after training": digest.hexdigest()})
+        buffers = [part for module in modules for part in module.buffers()]
+        of_first = self.from_first([buffer.cpu() for buffer in buffers])
+        for buffer, value in zip(buffers, of_first, strict=True):
+            buffer.copy_(value)
 
     def average_gradients(
         self, parameters: Sequence[Tensor], *, may_change: bool

@@ -2,15 +2,24 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 import torch
-from numpy.testing import assert_allclose
+from numpy.linalg import norm
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_iris
+from skorch.callbacks import Callback
 from test_losses import each_robustness, make
+from torch import nn
 
+import sklearn_bcl._embedder
 import sklearn_bcl.losses
+from sklearn_bcl import BCLEmbedder
 from sklearn_bcl._bins import BinPredictor
 from sklearn_bcl._processes import ALONE, Share
+
+IRIS = load_iris().data[:130]  # batches of 50, 50 and 30
 
 
 class OfThread(Share):
@@ -20,18 +29,23 @@ class OfThread(Share):
         super().__init__()
         self.rank, self.size, self.barrier, self.given = rank, size, barrier, given
 
-    def exchange_tensors(self, x):
-        self.given[self.rank] = x.detach()
+    def exchange(self, kind, value=None):
+        self.given[self.rank] = (kind, value)
         self.barrier.wait(20)
-        values = list(self.given)
+        kinds, values = zip(*self.given, strict=True)
         self.barrier.wait(20)
-        return values
+        assert len(set(kinds)) == 1
+        return list(values)
+
+    def end_in(self, error):
+        if error is not self._agreed:
+            self.barrier.abort()
 
     def _summed(self, x):
-        return sum(self.exchange_tensors(x))
+        return sum(self.exchange("adds", x.detach()))
 
     def _gathered(self, x, n_rows):
-        rows = torch.cat(self.exchange_tensors(x))
+        rows = torch.cat(self.exchange("gathers", x.detach()))
         assert len(rows) == n_rows
         return rows
 
@@ -92,6 +106,98 @@ def test_shares_have_the_loss_of_the_bins_of_the_whole(size):
 
     assert_allclose(in_threads(of_share, size), expected.item(), rtol=1e-6)
     assert predictor(embeddings, rows, generator, ALONE) == expected
+
+
+class Alignment(nn.Module):
+    def forward(self, z1, z2):
+        return (z1 - z2).square().sum(1).mean()
+
+
+class EndInSecond(Callback):
+    """End training after two epochs, in the thread of rank 1 only."""
+
+    def on_epoch_end(self, net, **kwargs):
+        if net.share.rank == 1 and len(net.history) == 2:
+            raise KeyboardInterrupt
+
+
+class ChangeInSecond(Callback):
+    """Change a weight in the thread of rank 1 only."""
+
+    def on_train_end(self, net, **kwargs):
+        with torch.no_grad():
+            next(net.module_.parameters())[0] += net.share.rank
+
+
+@pytest.fixture
+def fit_in_threads(monkeypatch):
+    """Return a function that fits in several threads, as several processes do."""
+    of_threads = threading.local()
+
+    @contextmanager
+    def share_of_fit():
+        try:
+            yield of_threads.share
+        except Exception as error:
+            of_threads.share.end_in(error)
+            raise
+
+    def fit(size, X, **parameters):
+        def of_share(share):
+            of_threads.share = share
+            embedder = BCLEmbedder(max_epochs=3, batch_size=50, random_state=0)
+            embedder.set_params(optimizer="sgd", learning_rate=0.05)
+            return embedder.set_params(**parameters).fit(X)
+
+        monkeypatch.setattr(sklearn_bcl._embedder, "share_of_fit", share_of_fit)
+        return in_threads(of_share, size)
+
+    return fit
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"loss": "simclr", "early_stopping": True, "validation_fraction": 0.2},
+        {"loss": Alignment()},
+        {"augmentation": "noise", "bin_weight": 0.0},
+    ],
+    ids=["default", "held-out", "own loss", "noise"],
+)
+def test_fits_of_several_are_the_fit_of_one(fit_in_threads, size, parameters):
+    (alone,) = fit_in_threads(1, IRIS, **parameters)
+    first, *others = fit_in_threads(size, IRIS, **parameters)
+    expected, embedding = alone.transform(IRIS), first.transform(IRIS)
+    assert_allclose(first.loss_curve_, alone.loss_curve_, rtol=1e-4)
+    assert norm(embedding - expected) <= 1e-5 * norm(expected)
+    for other in others:
+        assert other.loss_curve_ == first.loss_curve_
+        assert_array_equal(other.transform(IRIS), embedding)
+
+
+def test_all_end_where_one_ends(fit_in_threads):
+    embedders = fit_in_threads(3, IRIS, callbacks=[EndInSecond()])
+    assert [embedder.n_iter_ for embedder in embedders] == [2, 2, 2]
+    first, *others = [embedder.transform(IRIS) for embedder in embedders]
+    for other in others:
+        assert_array_equal(other, first)
+
+
+def test_weights_that_differ_are_an_error(fit_in_threads):
+    with pytest.raises(ValueError, match="differ in their weights after training"):
+        fit_in_threads(2, IRIS, callbacks=[ChangeInSecond()])
+
+
+def test_all_have_the_counts_of_the_first():
+    def of_share(share):
+        norm = nn.BatchNorm1d(2)
+        norm.running_mean += share.rank
+        share.check_weights(norm)
+        return norm.running_mean.tolist()
+
+    assert in_threads(of_share, 3) == [[0, 0]] * 3
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
