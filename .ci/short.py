@@ -18,37 +18,43 @@ from sklearn import datasets
 from sklearn_bcl import BCLEmbedder
 
 N_DIGITS = 600
-full, all_digits = BCLEmbedder.__init__, datasets.load_digits
-path = list(sys.path)
 
 
-def run(command):
+def shorten():
+    """Let embedders train for two epochs, and the digits be few."""
+    full, all_digits = BCLEmbedder.__init__, datasets.load_digits
+
+    @functools.wraps(all_digits)
+    def few_digits(**arguments):
+        data = all_digits(**arguments)
+        if isinstance(data, tuple):
+            return tuple(part[:N_DIGITS] for part in data)
+        for name in ("data", "images", "target"):
+            data[name] = data[name][:N_DIGITS]
+        return data
+
+    @functools.wraps(full)
+    def short(self, *args, **kwargs):
+        full(self, *args, **kwargs)
+        self.max_epochs = 2
+
+    BCLEmbedder.__init__, datasets.load_digits = short, few_digits
+
+
+def run(command, path):
+    """Run a script of a command line."""
     print(f"\n$ {command}", flush=True)
     sys.argv = shlex.split(command)
-    sys.path[:] = [str(Path(sys.argv[0]).parent), *path[1:]]
+    sys.path[:] = [str(Path(sys.argv[0]).parent), *path]
     runpy.run_path(sys.argv[0], run_name="__main__")
     plt.close("all")
 
 
-def few_digits(**arguments):
-    data = all_digits(**arguments)
-    if isinstance(data, tuple):
-        return tuple(part[:N_DIGITS] for part in data)
-    for name in ("data", "images", "target"):
-        data[name] = data[name][:N_DIGITS]
-    return data
-
-
-@functools.wraps(full)
-def short(self, *args, **kwargs):
-    full(self, *args, **kwargs)
-    self.max_epochs = 2
-
-
-end = sys.argv.index("--")
-scripts, commands = sys.argv[1:end], sys.argv[end + 1 :]
-for script in scripts:
-    run(script)
-BCLEmbedder.__init__, datasets.load_digits = short, few_digits
-for command in commands:
-    run(command)
+if __name__ == "__main__":
+    path, end = sys.path[1:], sys.argv.index("--")
+    scripts, commands = sys.argv[1:end], sys.argv[end + 1 :]
+    for script in scripts:
+        run(script, path)
+    shorten()
+    for command in commands:
+        run(command, path)

@@ -1,56 +1,13 @@
-"""The recipes of docs/scaling.md run as they are printed, where their package is."""
-
-import importlib.util
-import re
-import subprocess
-import sys
-from pathlib import Path
+"""Searches on clusters, and rows in stores, equal those in memory and in one process."""
 
 import numpy as np
 import pytest
 from helpers import LONG, small
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-
-PAGE = Path(__file__).parent.parent / "docs" / "scaling.md"
-RECIPES = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-
-
-def needs(recipe):
-    found = re.match(r"# needs: (\w+)", recipe)
-    return found[1] if found else "numpy"
-
-
-def test_the_page_has_recipes():
-    assert {"h5py", "zarr", "pyarrow", "datasets", "dask"} <= set(map(needs, RECIPES))
-
-
-@pytest.mark.filterwarnings("default")  # of the packages themselves
-@pytest.mark.parametrize("recipe", RECIPES, ids=needs)
-def test_recipes(recipe, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    if needs(recipe) == "datasets":  # the examples have a module of this name
-        command = [sys.executable, "-c", recipe]
-        run = subprocess.run(command, capture_output=True, text=True)
-        if "No module named 'datasets'" in run.stderr:
-            pytest.skip("needs datasets")
-        assert run.returncode == 0, run.stderr
-        return
-    if importlib.util.find_spec(needs(recipe)) is None:
-        pytest.skip(f"needs {needs(recipe)}")
-    if needs(recipe) == "distributed" and not LONG:
-        pytest.skip("takes a minute: SKLEARN_BCL_LONG=1")
-    found = {"__name__": "recipe"}
-    exec(compile(recipe, "docs/scaling.md", "exec"), found)
-    if "search" in found:
-        assert found["search"].best_score_ > 0.5
-    elif "Z" in found:
-        assert_allclose(found["Z"].std(), found["Z"][:1000].std(), rtol=0.2)
-    else:
-        assert found["embedder"].n_iter_ in (2, 3)
 
 
 @pytest.mark.parametrize("package", ["h5py", "zarr"])
