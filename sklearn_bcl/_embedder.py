@@ -77,205 +77,200 @@ class BCLEmbedder(
 ):
     """Embed unlabeled rows by Bayesian contrastive learning.
 
-    An encoder is trained on two random views of each row. The projections of the two
-    views become similar, and those of different rows dissimilar. Another row counts by
-    how likely it is a true negative, a row of another kind. The output of the encoder
-    is the embedding. No labels are used, unless a parameter asks for them.
+    Training draws two random views of each row. The encoder learns similar projections
+    for the two views of a row, and dissimilar projections for different rows [1]_. By
+    default, another row is weighted by its probability to be a true negative, i.e. to
+    have another latent class. The output of the encoder is the embedding. Labels are
+    ignored unless a parameter asks for labels.
 
     Parameters
     ----------
     Representation
-        The embedding, and the network that makes it.
+        The embedding and the network that computes it.
     n_components : int or "auto", default="auto"
         Size of the embedding. "auto" is 256 with the encoder "mlp" and 2048 with
-        "convnet". A ResNet and an encoder of your own have an output of their own size.
-    encoder : {"auto", "mlp", "convnet", "resnet18", "resnet50"}, torch.nn.Module \\
+        "convnet". A ResNet or a custom encoder determines the size itself.
+    encoder : {"auto", "mlp", "convnet", "resnet18", "resnet50"}, torch.nn.Module \
             or callable, default="auto"
-        Network from rows to embeddings. "auto" is "mlp" for tables and "convnet" for
-        images.
+        Network of the embedding. "auto" is "mlp" for tables and "convnet" for images.
 
-        - "mlp" is :class:`~sklearn_bcl.encoders.MLPEncoder`, which scales and clips the
-          features, and "convnet" :class:`~sklearn_bcl.encoders.ConvNetEncoder`.
-        - The ResNets are torchvision's (extra ``vision``) with a 3x3 stem for small
-          images. They have 512 and 2048 components.
-        - A module is copied, and may be pretrained. A class or a function without
-          arguments makes a new one. It maps float32 rows ``(n, n_features)``, as they
-          are given, or images ``(n, channels, height, width)`` to ``(n, size)``. Of a
-          table with categories or missing values, it gets the features of
-          :class:`~sklearn_bcl.encoders.TableInput`.
+        - "mlp" is :class:`~sklearn_bcl.encoders.MLPEncoder`, which also scales the
+          features. "convnet" is :class:`~sklearn_bcl.encoders.ConvNetEncoder`.
+        - "resnet18" and "resnet50" are networks of torchvision (extra ``vision``) for
+          small images, with embeddings of size 512 and 2048.
+        - A module is copied and may be pretrained. A class or a function without
+          arguments returns a new module. The module maps float32 rows ``(n,
+          n_features)``, not scaled, or images ``(n, channels, height, width)`` to ``(n,
+          size)``. For tables with categories or missing values, the module receives
+          the features of :class:`~sklearn_bcl.encoders.TableInput`.
     hidden_layer_sizes : array-like of int, default=(256, 256)
-        Sizes of the hidden layers of the "mlp" encoder. An empty tuple leaves its
-        linear map alone.
+        Sizes of the hidden layers of the encoder "mlp". An empty tuple leaves only its
+        linear map.
     projection_size : int, default=128
-        Size of the projections that the loss compares. They are the output of a head
-        that only training uses.
+        Size of the projections that the loss compares. `transform` does not use them.
 
     Views
-        What is compared with what.
-    augmentation : {"auto", "corruption", "masking", "noise", "images"}, callable \\
-            or tuple of two of them, default="auto"
-        How a random view of a batch of rows is drawn:
-        :class:`~sklearn_bcl.augmentations.FeatureCorruption`,
-        :class:`~sklearn_bcl.augmentations.FeatureMasking`,
-        :class:`~sklearn_bcl.augmentations.GaussianNoise` or
-        :class:`~sklearn_bcl.augmentations.ImageAugmentation` (extra ``vision``) with
-        their default strength, or an instance with another one. "auto" is "corruption"
-        for tables and "images" for images. Your own is picklable and called as
-        ``f(x, generator)``, with a float32 tensor of rows (categories are codes,
-        missing values NaN) and a :class:`torch.Generator` on its device; it returns a
-        new tensor of the same shape. A pair draws the two views in different ways; None
-        in a pair leaves the rows as they are.
+        What a row is, and how its random views are drawn.
+    augmentation : {"auto", "corruption", "masking", "noise", "images"}, callable \
+            or tuple of two, default="auto"
+        How the views of a batch of rows are drawn. "auto" is "corruption" [2]_ for
+        tables and "images" for images.
+
+        - The names stand for :class:`~sklearn_bcl.augmentations.FeatureCorruption`,
+          :class:`~sklearn_bcl.augmentations.FeatureMasking`,
+          :class:`~sklearn_bcl.augmentations.GaussianNoise` and
+          :class:`~sklearn_bcl.augmentations.ImageAugmentation` (extra ``vision``).
+        - A callable is an instance of these classes with another strength, or a custom
+          function ``f(x, generator)`` as :mod:`sklearn_bcl.augmentations` describes.
+        - A pair draws the first and the second view in different ways. None in a pair
+          leaves the rows unchanged.
     categorical_features : "from_dtype", array-like of {bool, int, str} or None, \
             default="from_dtype"
-        Which columns hold categories. "from_dtype" takes the categorical, string and
-        boolean columns of a DataFrame, and none of an array. Otherwise, names or
-        indices of columns, a mask, or None for no column. Views redraw a category as
-        one, and :class:`~sklearn_bcl.encoders.TableInput` makes features of it.
+        Which columns hold categories: a mask, indices or names. "from_dtype" selects
+        the categorical, string and boolean columns of a DataFrame, and no column of an
+        array. None selects no column.
     image_shape : tuple of int or None, default=None
-        Shape of one image, ``(h, w)``, ``(c, h, w)`` or ``(h, w, c)``, to which flat
-        rows are reshaped. None takes rows as they are: two dimensions of `X` make a
-        table, three or four make images. An encoder fitted on uint8 images sees their
-        pixels divided by 255, one fitted on others as they are.
+        Shape of one image, ``(h, w)``, ``(c, h, w)`` or ``(h, w, c)``, to reshape flat
+        rows. With None, an `X` of two dimensions is a table, and an `X` of three or
+        four dimensions holds images. Pixels of dtype uint8 are divided by 255.
     channel_order : {"auto", "first", "last"}, default="auto"
-        Where the channels of 3D images are. "auto" finds an axis of 1, 3 or 4.
+        Position of the channel axis in an image of three dimensions. "auto" selects
+        the first or last axis, whichever has size 1, 3 or 4.
 
     Loss and priors
         How the views are compared.
     loss : {"bcl", "simclr", "dcl", "hcl"} or torch.nn.Module, default="bcl"
+        Loss of the projections of the two views. The names stand for
         :class:`~sklearn_bcl.losses.BCLLoss`, :class:`~sklearn_bcl.losses.NTXentLoss`,
-        :class:`~sklearn_bcl.losses.DebiasedLoss` or
-        :class:`~sklearn_bcl.losses.HardNegativeLoss`, with the parameters below that it
-        has. A module brings its own parameters. It is called as ``loss(z1, z2)`` with
-        the projections of both views, of shape ``(n, projection_size)``, not
-        normalized. If its ``forward`` has an argument ``y``, it is called as
-        ``loss(z1, z2, y=y)`` with the labels given to `fit`, which needs them unless
-        ``y`` has a default: a tensor ``(n,)`` of int64, or float32 if they are floats.
-        Labels that are no numbers become codes in their order, -1 means none.
+        :class:`~sklearn_bcl.losses.DebiasedLoss` and
+        :class:`~sklearn_bcl.losses.HardNegativeLoss`.
+
+        A module has its own parameters. It is called as ``loss(z1, z2)`` with two
+        tensors ``(n, projection_size)`` that are not normalized. If its ``forward`` has
+        an argument ``y``, it is called as ``loss(z1, z2, y=y)`` with the labels of
+        `fit`: a tensor ``(n,)`` of int64, or of float32 for floats. Strings become
+        codes in sorted order, and -1 means no label. `fit` requires labels unless ``y``
+        has a default.
     temperature : float >= 1e-6, default=0.5
         Softmax temperature of the cosine similarities.
     tau_plus : float in [0, 1) or "labels", default=0.1
         Class prior of "bcl", "dcl" and "hcl": probability that another row is a false
-        negative, i.e. has the same latent class; about 1 / number of classes. "labels"
-        is the sum of the squared shares of the classes in `y`. It has no effect on
-        "bcl" at ``alpha=0.5``. At 0, "bcl" with ``beta=0.5`` is "simclr".
+        negative, i.e. has the same latent class. For k classes of equal size, it is
+        1 / k. "labels" is the sum of the squared class frequencies in `y`. `tau_plus`
+        has no effect on "bcl" at ``alpha=0.5``.
     alpha : float in [0.5, 1] or "labels", default=0.9
-        Location of "bcl": probability that the similarity of a positive exceeds that
-        of a negative. "labels" measures it on the labeled rows, before training, every
-        20 epochs, in each call of `partial_fit`, and at last
-        (:class:`~sklearn_bcl.callbacks.MeasuredAlpha`). 1 is allowed with
-        ``tau_plus > 0`` and ``beta < 1`` only.
+        Location parameter of "bcl": probability that the similarity of a positive
+        exceeds the similarity of a negative. 0.5 is a random ranking. "labels" measures
+        alpha on the labeled rows before training, every 20 epochs and after training
+        (:class:`~sklearn_bcl.callbacks.MeasuredAlpha`). 1 requires ``tau_plus > 0`` and
+        ``beta < 1``.
     beta : float in (0, 1], default=0.5
-        Concentration of "bcl": hardness of the negatives. 0.5 means no hard negative
-        mining: each sample counts by how likely it is a true negative. Above, hard
-        ones count more, at 1 the most; below, easy ones, of which fewest are false.
+        Concentration parameter of "bcl": hardness of the negatives. 0.5 weights a
+        sample by its probability to be a true negative. Larger values give similar
+        samples more weight (hard negative mining), smaller values give them less.
     bin_weight : float >= 0, default=0.3
-        Weight of a second loss beside any `loss`, for tables. A linear map predicts in
-        which of 8 quantile bins each number of a row is, from the embedding of a view
-        [3]_. Categories are not predicted; of more than 16 numbers, a random 16
-        in each step, and of more than 512 always some of the same 512. At 0, there is
-        `loss` alone, as in the paper.
+        Weight of a second loss, for tables only. From the embedding of a view, a linear
+        map predicts which of 8 quantile bins each number of the row belongs to [3]_.
+        Each step predicts at most 16 columns, drawn from at most 512 columns. 0 leaves
+        the loss of the paper.
 
     Optimization
         How the encoder is trained.
     learning_rate : float > 0 or "auto", default="auto"
-        Step size of the optimizer. "auto" is 0.002 for tables with the encoder "mlp"
-        and 0.001 otherwise.
+        Step size of the optimizer. "auto" is 0.002 for tables with "mlp", else 0.001.
     weight_decay : float >= 0, default=1e-6
-        L2 penalty of the optimizer ("adamw": decoupled weight decay).
-    optimizer : {"adam", "adamw", "sgd"} or subclass of torch.optim.Optimizer, \\
+        L2 penalty of the optimizer. For "adamw", it is the decoupled weight decay.
+    optimizer : {"adam", "adamw", "sgd"} or subclass of torch.optim.Optimizer, \
             default="adam"
-        Optimizer; "sgd" has a momentum of 0.9.
+        Optimizer of the weights. "sgd" has a momentum of 0.9.
     batch_size : int >= 2, default=256
-        Rows in a batch. Each is compared with all others of its batch. If there are
-        fewer training rows, all of them make one batch; a last batch of one row is
-        left out.
+        Number of rows in a batch. Each row is compared with all other rows of its
+        batch. A last batch of a single row is dropped.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the training rows, at most. "auto" is 100 for tables with
-        the encoder "mlp" and 200 otherwise. For more than 2,400 rows, it falls with the
-        root of their number, to half that for 9,600 and at last 10. With
-        `early_stopping`, it is 200.
+        Maximum number of passes over the rows. "auto" is 200 with `early_stopping`.
+        Otherwise, it is 100 for tables with "mlp" and 200 for other fits. For n > 2,400
+        rows, this number is multiplied by sqrt(2400 / n), with 10 as the minimum.
 
     Stopping
-        The other three act with ``early_stopping=True`` only.
+        The last three parameters have an effect with ``early_stopping=True`` only.
     early_stopping : bool, default=False
-        Whether to hold out rows and stop when the loss on them no longer improves. The
-        encoder of the best epoch is kept. It does not go with an alpha that changes.
+        Whether to hold out rows and stop when their loss no longer improves. The
+        weights of the best epoch are kept. An alpha that changes is not allowed.
     validation_fraction : float in (0, 1), default=0.1
-        Share of rows held out.
+        Fraction of the rows to hold out.
     n_iter_no_change : int, default=10
-        Epochs without improvement that end training.
+        Number of epochs without improvement after which training stops.
     tol : float >= 0, default=1e-4
-        Least decrease of the held-out loss that counts as improvement.
+        Smallest decrease of the held-out loss that counts as an improvement.
 
     Running
-        Everything around the training.
+        Callbacks, device, random numbers and output.
     callbacks : list of skorch callbacks or None, default=None
-        Such as :class:`skorch.callbacks.LRScheduler` or those of
-        :mod:`sklearn_bcl.callbacks`. They are copied, and start anew at each call. They
-        see the losses of an epoch (``train_loss``, ``valid_loss``), not of a batch.
-        Those that score predictions (:class:`skorch.callbacks.EpochScoring`) do not
-        apply.
+        Callbacks of :mod:`sklearn_bcl.callbacks` or of skorch, such as
+        :class:`skorch.callbacks.LRScheduler`. Each fit copies the callbacks. The
+        history has losses of epochs (``train_loss``, ``valid_loss``), not of batches.
+        Callbacks that score predictions, such as ``EpochScoring``, are an error.
     device : str or torch.device, default="auto"
-        Where to train. "auto" is a CUDA GPU where there is one, else the CPU.
+        Device of the training. "auto" is a CUDA GPU if available, else the CPU.
     warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last fit instead of new ones. The
-        optimizer, the constants that scale the features and the bins start anew;
-        categories, and which columns have missing values, stay those of the first fit.
+        Whether `fit` continues from the weights of the last fit. The optimizer, the
+        scales of the features and the bins start anew. The categories, and which
+        columns have missing values, stay as in the first fit.
     random_state : int, RandomState instance or None, default=None
-        Seed of the initial weights, of the order of rows, of the views and of the
-        held-out rows. With an int, two fits on the same CPU give bit-equal
-        embeddings, and no global generator is changed.
+        Seed of the initial weights, the order of the rows, the views and the held-out
+        rows. With an int, two fits on the same CPU give bit-equal embeddings, and no
+        global random generator changes.
     verbose : int, default=0
-        1 shows a progress bar, and lets skorch's callbacks print.
+        With 1, a progress bar is shown, and callbacks of skorch print.
 
     Attributes
     ----------
     encoder_ : torch.nn.Module
-        The trained encoder, a plain module in evaluation mode, from float32 rows, or
-        images of shape ``(n, channels, height, width)``, to embeddings. Categories are
-        codes there, their places in `categories_`.
+        Trained encoder in evaluation mode. It maps float32 rows, or images ``(n,
+        channels, height, width)``, to embeddings. A category is its index in
+        `categories_`.
     history_ : skorch.history.History
-        What the last call of `fit` or `partial_fit` recorded in each epoch:
+        Records of each epoch of the last `fit` or `partial_fit`, such as
         ``history_[:, "train_loss"]``.
     tau_plus_, alpha_, beta_ : float
-        Priors of the loss at the end of the fit: given, measured on labels, or those of
-        your own loss. A loss without one of these has no such attribute.
+        Priors of the loss at the end of the fit: given, or measured on labels. An
+        attribute is missing if the loss has no such prior.
     n_components_ : int
         Size of the embedding.
     n_iter_ : int
-        Number of epochs trained, over all warm starts and `partial_fit` calls.
+        Number of epochs, including earlier warm starts and calls of `partial_fit`.
     loss_curve_ : list of float
-        Mean training loss of each epoch, that of the bins included.
+        Mean training loss of each epoch, including the loss of the bins.
     validation_loss_curve_ : list of float
-        The same on the rows that `early_stopping` held out; missing without it.
+        Loss on the held-out rows of each epoch. Missing without `early_stopping`.
     n_features_in_ : int
         Number of features seen during `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, if all names of `X` were strings.
-    is_categorical_ : ndarray of bool, shape (n_features_in_,)
-        Which columns of a table hold categories.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features. Missing unless all column names of `X` are strings.
+    is_categorical_ : ndarray of bool, shape (`n_features_in_`,)
+        Which columns of a table hold categories. Missing for images.
     categories_ : list of list
-        The frequent categories of each of these columns, as they appeared.
+        Frequent categories of each column of categories, in the order of appearance.
 
     See Also
     --------
-    sklearn_bcl.losses : The losses, for use in any PyTorch training loop.
-    sklearn_bcl.bayes : The Bayesian importance weights and posteriors.
-    sklearn_bcl.callbacks : Priors that change during training.
+    sklearn_bcl.losses : The losses, for any PyTorch training loop.
+    sklearn_bcl.bayes : The importance weights and posteriors of the Bayesian model.
+    sklearn_bcl.callbacks : Callbacks for checkpoints and for an alpha that changes.
 
     Notes
     -----
-    A parameter that is set but cannot act, such as ``tau_plus=0.4`` beside
-    ``loss="simclr"``, is an error. One at its default value is not.
+    A parameter that is set but has no effect is an error, such as ``tau_plus=0.4``
+    with ``loss="simclr"``. A parameter at its default is never an error.
 
-    Rows are computed in float32. A column that float32 would not hold, such as time
-    stamps or values of 1e-40, is centered and scaled by constants in float64 before.
+    The encoder computes in float32. Columns that float32 cannot resolve, such as time
+    stamps or values near 1e-40, are first centered and scaled in float64.
 
-    An interrupt (Ctrl-C) during `fit` is raised after the current batch, and the
-    estimator is as after the last complete epoch. A second one is raised at once.
+    Ctrl-C during `fit` raises ``KeyboardInterrupt`` after the current batch. The last
+    complete epoch is kept. A second Ctrl-C raises at once.
 
-    `fit` takes no ``sample_weight``: a row of weight two is not the same as a row
-    given twice in a loss that compares the rows of a batch.
+    `fit` has no ``sample_weight``: the loss compares the rows of a batch, so a row of
+    weight 2 would differ from a row that occurs twice.
 
     References
     ----------
@@ -402,12 +397,12 @@ class BCLEmbedder(
         ----------
         X : {array-like, DataFrame, sparse matrix, torch.Tensor} of shape \
                 (n_samples, n_features)
-            Training rows, at least 2, or images, of three or four dimensions. NaN, in a
-            DataFrame also None and NA, is a missing value of a table. Rows may also be
-            read from a map-style dataset or an array of h5py or Zarr.
+            Training rows, at least 2, or images of three or four dimensions. NaN is a
+            missing value of a table; so are None and NA in a DataFrame. Rows may also
+            come from a map-style dataset or an array of h5py or Zarr.
         y : array-like of shape (n_samples,), default=None
-            Labels, -1 where there is none. Ignored, unless `tau_plus` or `alpha` is
-            "labels", or `loss` or one of the `callbacks` takes labels.
+            Labels, with -1 for no label. Ignored unless `tau_plus` or `alpha` is
+            "labels", or the loss or a callback takes labels.
 
         Returns
         -------
@@ -417,28 +412,33 @@ class BCLEmbedder(
         Raises
         ------
         ValueError
-            If a parameter, `X` or `y` is invalid, a parameter is set that cannot act,
-            or the loss stops being finite. The estimator is then as it was before.
+            If a parameter, `X` or `y` is invalid, if a parameter that is set has no
+            effect, or if training diverges. The estimator then stays as before.
+        TypeError
+            If `X` is an object that cannot hold rows.
+        ImportError
+            If an encoder or augmentation needs a package that is not installed.
         """
         return self._fit(X, y, incremental=False)
 
     @available_if(_trains_single_epochs)
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Table, y: ArrayLike | None = None) -> BCLEmbedder:
-        """Train the encoder for one epoch on a batch of rows.
+        """Train the encoder for one epoch on some of the rows.
 
-        Weights and the state of the optimizer go on from the last call; the constants
-        that scale the features are averages over all calls, weighed by their rows. The
-        categories of columns, and which have missing values, are those of the first.
+        The weights and the state of the optimizer continue from the last call. The
+        scales of the features are averages over all calls, weighted by the number of
+        rows. The first call determines the categories of each column, and which
+        columns have missing values.
 
         Parameters
         ----------
         X : {array-like, DataFrame, sparse matrix, torch.Tensor} of shape \
                 (n_samples, n_features)
             Training rows or images, at least 2. Rows of different calls are never
-            compared, so the more, the better.
+            compared, so large calls are better.
         y : array-like of shape (n_samples,), default=None
-            Labels, -1 where there is none, as in `fit`. Each call needs its own.
+            Labels of these rows, as in `fit`.
 
         Returns
         -------
@@ -447,10 +447,10 @@ class BCLEmbedder(
 
         Raises
         ------
-        ValueError
-            As in `fit`.
         AttributeError
-            With ``early_stopping=True``, which needs more than one epoch.
+            If ``early_stopping=True``, which needs more than one epoch.
+        ValueError, TypeError, ImportError
+            As in `fit`.
         """
         return self._fit(X, y, incremental=True)
 
@@ -466,31 +466,30 @@ class BCLEmbedder(
         Returns
         -------
         embedding : ndarray of float32, shape (n_samples, n_components)
-            The encoder's output, not normalized. A row's embedding does not depend on
-            the rows beside it: with "mlp" to the bit on a CPU, with other encoders up
-            to rounding.
+            Output of the encoder, not normalized. A row's embedding does not depend on
+            the other rows, exactly with "mlp" on a CPU, else up to rounding.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError
             Before `fit`.
-        ValueError
-            If `X` is invalid, or its rows are not like those of the fit.
+        ValueError, TypeError
+            If `X` is invalid, or its rows differ in kind from the rows of the fit.
         """
         return self._fitted_model().embed(X)
 
     def score(self, X: Table, y: object = None) -> float:
-        """Return minus the mean NT-Xent loss of rows, at temperature 0.5.
+        """Return the negative mean NT-Xent loss of rows, at temperature 0.5.
 
-        The loss is plain NT-Xent (SimCLR's) on the projections of two augmented views,
-        whatever the loss of the fit, in batches of about 256. The views are the same at
-        each call. So a search without labels compares settings on one scale: priors,
-        temperature, learning rate, epochs or networks under one `augmentation`.
+        The score is plain NT-Xent (SimCLR) on the projections of two augmented views,
+        whatever the loss of the fit. Batches have about 256 rows, and the views are the
+        same at each call. A search without labels can thus compare priors,
+        temperatures, learning rates, epochs or networks under one `augmentation`.
 
-        The score cannot rank augmentations, since weaker views always score higher, nor
-        scores of different sets of rows. It favors settings close to
-        ``loss="simclr", temperature=0.5``. A better score need not mean better accuracy
-        of a downstream model. With labels, search over the accuracy of a pipeline.
+        The score cannot compare augmentations: weaker views score higher. It cannot
+        compare scores of different rows. It favors settings close to
+        ``loss="simclr", temperature=0.5``. A higher score does not imply a better
+        downstream model. With labels, search over the accuracy of a pipeline.
 
         Parameters
         ----------
@@ -509,8 +508,9 @@ class BCLEmbedder(
         ------
         sklearn.exceptions.NotFittedError
             Before `fit`.
-        ValueError
-            If `X` is invalid, has a single row, or rows not like those of the fit.
+        ValueError, TypeError
+            If `X` is invalid or has a single row, or its rows differ in kind from the
+            rows of the fit.
         """
         return self._fitted_model().score(X)
 
@@ -527,9 +527,9 @@ class BCLEmbedder(
         return hasattr(self, "_model")
 
     def _fitted_model(self) -> Model:
-        """Return what the last fit has made, to be asked for once in a call.
+        """Return the model of the last fit.
 
-        Another thread may fit meanwhile, and set another one.
+        A method asks once in a call, as another thread may replace the model meanwhile.
         """
         if not self.__sklearn_is_fitted__():
             check_is_fitted(self)  # which takes as long as a layer of the encoder

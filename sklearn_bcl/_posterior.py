@@ -1,4 +1,4 @@
-"""What a fitted embedder says of pairs of rows: similarity, weight, posterior."""
+"""Similarities, importance weights and posteriors of pairs of rows."""
 
 from __future__ import annotations
 
@@ -31,19 +31,20 @@ def pairwise(
     of_ranks: OfRanks | None = None,
     chunk_pairs: int = CHUNK_PAIRS,
 ) -> NDArray[np.float32]:
-    """Return similarities of all pairs, or a function of their ranks.
+    """Return the similarities of all pairs, or a function of the ranks of similarities.
 
     Parameters
     ----------
     anchors : Tensor of shape (n_anchors, d)
         Projections of unit length.
     candidates : Tensor of shape (n_candidates, d) or None
-        None means the anchors, each compared with the others only; its own value is 0
-        where ranks count.
+        Projections of unit length. None means the anchors: each anchor is compared with
+        the other anchors only, and its own value is 0 if `of_ranks` is given.
     of_ranks : callable, default=None
-        Function of ranks / number of candidates. None returns similarities.
+        Function of the ranks divided by the number of candidates. None returns the
+        similarities.
     chunk_pairs : int, default=2**20
-        Pairs in memory at a time.
+        Number of pairs in memory at a time.
 
     Returns
     -------
@@ -93,7 +94,7 @@ def _has_priors(embedder: Any) -> bool:
 
 
 class PosteriorMixin:
-    """Pairs of anchors and candidates, as the Bayesian model sees them.
+    """Methods for pairs of anchors and candidates under the Bayesian model.
 
     For estimators with a fitted `Model`, and priors.
     """
@@ -101,23 +102,37 @@ class PosteriorMixin:
     _fitted_model: Callable[[], Model]
 
     def similarity(self, X: Any, Y: Any = None) -> NDArray[np.float32]:
-        """Return the cosine similarities that training compares.
+        """Return the cosine similarities of the projections of rows.
 
-        They are those of the projections of the rows as they are, without views.
+        Training compares these similarities, but on random views of the rows. Here the
+        rows are used as they are, without views.
 
         Parameters
         ----------
         X : {array-like, DataFrame, sparse matrix, torch.Tensor} of shape \
                 (n_anchors, n_features)
             Anchors: rows or images.
-        Y : {array-like, sparse matrix, torch.Tensor} of shape \\
+        Y : {array-like, DataFrame, sparse matrix, torch.Tensor} of shape \
                 (n_candidates, n_features), default=None
-            Candidates. None means the anchors themselves.
+            Candidates: rows or images. None means the anchors themselves.
 
         Returns
         -------
         similarity : ndarray of float32, shape (n_anchors, n_candidates)
             Values in [-1, 1], up to rounding.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If `X` or `Y` is invalid, or its rows differ in kind from the rows of the
+            fit.
+
+        See Also
+        --------
+        true_negative_proba : The probability that a candidate is a true negative.
+        importance_weights : The weight of a candidate in the Bayesian loss.
 
         Examples
         --------
@@ -132,47 +147,55 @@ class PosteriorMixin:
 
     @available_if(_has_priors)
     def true_negative_proba(self, X: Any, Y: Any = None) -> NDArray[np.float32]:
-        """Return the posterior probability that candidates are true negatives.
+        """Return the posterior probability that each candidate is a true negative.
 
-        A true negative is of another latent class than the anchor. The probability
-        follows from the rank of the candidate's similarity among those of all
-        candidates of the anchor, with the priors ``alpha_`` and ``tau_plus_``
-        (:func:`~sklearn_bcl.bayes.true_negative_posterior`), so it depends on the other
-        candidates: they should be a random draw of the rows, as a batch is in training,
-        and not a choice of those that are similar. The mean over an anchor's
-        candidates is about ``1 - tau_plus_``, whatever they are.
+        A true negative has another latent class than the anchor. The probability
+        depends on the rank of the candidate's similarity among the similarities of all
+        candidates of the anchor, and on the priors ``alpha_`` and ``tau_plus_``
+        (:func:`~sklearn_bcl.bayes.true_negative_posterior`).
+
+        The candidates should be a random draw of rows, like a batch in training. A
+        selection of similar rows gives wrong probabilities: the mean probability over
+        the candidates of an anchor is always about ``1 - tau_plus_``.
 
         Parameters
         ----------
         X : {array-like, DataFrame, sparse matrix, torch.Tensor} of shape \
                 (n_anchors, n_features)
             Anchors: rows or images.
-        Y : {array-like, sparse matrix, torch.Tensor} of shape \\
+        Y : {array-like, DataFrame, sparse matrix, torch.Tensor} of shape \
                 (n_candidates, n_features), default=None
-            Candidates; an anchor that is among them is a candidate of itself. None
-            means the anchors themselves, each compared with the others only; its own
-            probability is 0.
+            Candidates: rows or images. An anchor that occurs in `Y` is its own
+            candidate. None means the anchors: each anchor is compared with the other
+            anchors only, and its own probability is 0.
 
         Returns
         -------
         probability : ndarray of float32, shape (n_anchors, n_candidates)
-            Values in [0, 1]; the lower, the more likely a false negative.
+            Values in [0, 1]. A low value suggests a false negative.
 
         Raises
         ------
-        ValueError
-            If `X` or `Y` is invalid, or there is no candidate beside the anchor.
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If `X` or `Y` is invalid, or its rows differ in kind from the rows of the
+            fit, or an anchor has no candidate.
         AttributeError
-            If the loss is not BCL's, and so has no priors.
+            If the loss has no priors of the Bayesian model.
+
+        See Also
+        --------
+        sklearn_bcl.bayes.true_negative_posterior : The same probability from ranks.
 
         References
         ----------
-        Liu, Wang, Li (2023). arXiv:2301.11673.
+        Liu, Wang, Li (2023). Bayesian Self-Supervised Contrastive Learning.
+        arXiv:2301.11673.
 
         Examples
         --------
-        The most similar one of an anchor's candidates is the least likely to be a true
-        negative.
+        The most similar candidate has the lowest probability to be a true negative.
 
         >>> from sklearn.datasets import load_iris
         >>> from sklearn_bcl import BCLEmbedder
@@ -189,22 +212,23 @@ class PosteriorMixin:
 
     @available_if(_has_priors)
     def importance_weights(self, X: Any, Y: Any = None) -> NDArray[np.float32]:
-        """Return the weights that the Bayesian loss gives to candidates.
+        """Return the weight of each candidate in the Bayesian loss.
 
-        They follow from ranks as in :meth:`true_negative_proba`, with ``beta`` as well
-        (:func:`~sklearn_bcl.bayes.importance_weights`). The mean over an anchor's
-        candidates is about 1.
+        The weight depends on the rank of the candidate's similarity, as in
+        :meth:`true_negative_proba`, and on the priors ``alpha_``, ``beta_`` and
+        ``tau_plus_`` (:func:`~sklearn_bcl.bayes.importance_weights`). The mean weight
+        over the candidates of an anchor is about 1.
 
         Parameters
         ----------
         X : {array-like, DataFrame, sparse matrix, torch.Tensor} of shape \
                 (n_anchors, n_features)
             Anchors: rows or images.
-        Y : {array-like, sparse matrix, torch.Tensor} of shape \\
+        Y : {array-like, DataFrame, sparse matrix, torch.Tensor} of shape \
                 (n_candidates, n_features), default=None
-            Candidates; an anchor that is among them is a candidate of itself. None
-            means the anchors themselves, each compared with the others only; its own
-            weight is 0.
+            Candidates: rows or images. An anchor that occurs in `Y` is its own
+            candidate. None means the anchors: each anchor is compared with the other
+            anchors only, and its own weight is 0.
 
         Returns
         -------
@@ -213,14 +237,22 @@ class PosteriorMixin:
 
         Raises
         ------
-        ValueError
-            If `X` or `Y` is invalid, or there is no candidate beside the anchor.
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            If `X` or `Y` is invalid, or its rows differ in kind from the rows of the
+            fit, or an anchor has no candidate.
         AttributeError
-            If the loss is not BCL's, and so has no priors.
+            If the loss has no priors of the Bayesian model.
+
+        See Also
+        --------
+        sklearn_bcl.bayes.importance_weights : The same weights from ranks.
 
         References
         ----------
-        Liu, Wang, Li (2023). arXiv:2301.11673.
+        Liu, Wang, Li (2023). Bayesian Self-Supervised Contrastive Learning.
+        arXiv:2301.11673.
 
         Examples
         --------
@@ -239,7 +271,7 @@ class PosteriorMixin:
 def _of_pairs(
     model: Model, X: Any, Y: Any, of_ranks: OfRanks | None = None
 ) -> NDArray[np.float32]:
-    """Return `pairwise` of the projections of rows by one model."""
+    """Return `pairwise` of the projections that one model computes."""
     anchors, candidates = model.project(X), None
     if Y is not None:
         try:

@@ -1,4 +1,4 @@
-"""Saving of a fitted embedder: to a file without code, and by pickle."""
+"""Saving of a fitted embedder to a file without code, and by pickle."""
 
 from __future__ import annotations
 
@@ -35,35 +35,37 @@ class SavingMixin(BaseEstimator):
     _publish: Callable[..., None]
 
     def save(self, path: str | os.PathLike[str], *, optimizer: bool = False) -> None:
-        """Save the fitted embedder to a file that holds no code.
+        """Save the fitted embedder to a file that contains no code.
 
-        The file is a safetensors file with weights, parameters and what rows are. Of an
-        encoder, augmentation, loss or optimizer of your own it holds the weights and
-        the name. `callbacks` and what `set_output` has set are not saved. A file that
-        is there is replaced at once, and stays as it was if writing is interrupted.
+        The safetensors file holds the weights, the parameters and a description of the
+        rows. For a custom encoder, augmentation, loss or optimizer, the file holds the
+        name and the weights only. `callbacks` and the settings of `set_output` are not
+        saved. An existing file is replaced in one step: an interrupted call leaves the
+        old file intact.
 
         Parameters
         ----------
         path : str or os.PathLike
-            Path of the file, in a folder that exists.
+            Path of the file, in an existing folder.
         optimizer : bool, default=False
-            Whether to save the state of the optimizer, with which `partial_fit` goes on
-            from a loaded embedder as from this one. The file is about three times as
-            large. Without it, the optimizer starts anew.
+            Whether to save the state of the optimizer, which makes the file about three
+            times as large. With the state, `partial_fit` on the loaded embedder
+            continues as on this embedder. Without it, the optimizer starts anew.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError
             Before `fit`.
         OSError
-            If the file cannot be written.
+            If the file cannot be written, such as ``FileNotFoundError`` if the folder
+            does not exist.
         TypeError
-            If categories of the table are neither strings nor numbers, or a module has
-            an extra state.
+            If a category of the table is neither a string nor a number, or if a custom
+            module has an extra state.
 
         See Also
         --------
-        load : Make an embedder of the file.
+        load : Load an embedder from the file.
 
         Examples
         --------
@@ -99,35 +101,53 @@ class SavingMixin(BaseEstimator):
         loss: Any = None,
         optimizer: Any = None,
     ) -> Self:
-        """Return the fitted embedder that `save` wrote to a file. It runs no code.
+        """Load a fitted embedder from a file of `save`, without running code from it.
 
         Parameters
         ----------
         path : str or os.PathLike
             Path of the file.
-        encoder, augmentation, loss, optimizer : default=None
-            The part of your own with which the embedder was fitted, as the parameter of
-            that name. The weights come from the file.
+        encoder : torch.nn.Module or callable, default=None
+            The custom encoder of the saved embedder, as given to its constructor. The
+            weights come from the file.
+        augmentation : callable or tuple, default=None
+            The custom augmentation of the saved embedder.
+        loss : torch.nn.Module, default=None
+            The custom loss of the saved embedder. Its weights come from the file.
+        optimizer : subclass of torch.optim.Optimizer, default=None
+            The custom optimizer of the saved embedder.
 
         Returns
         -------
         embedder : BCLEmbedder
+            The fitted embedder.
 
         Raises
         ------
         FileNotFoundError
-            If there is no such file.
+            If the file does not exist.
+        IsADirectoryError
+            If `path` is a folder.
         ValueError
-            If it is no such file, was cut off or changed, is of an unknown version or
-            of another class, or if a part of your own is missing or another one.
+            If the file is not a saved embedder, was cut off or changed, has an unknown
+            version, or holds another class. Also if a custom part is missing, does not
+            fit the weights, or is not needed.
 
         See Also
         --------
-        save : Write the file.
+        save : Save an embedder to a file.
 
         Examples
         --------
-        See :meth:`save`.
+        >>> import os
+        >>> import tempfile
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_bcl import BCLEmbedder
+        >>> X, _ = load_iris(return_X_y=True)
+        >>> path = os.path.join(tempfile.mkdtemp(), "embedder.safetensors")
+        >>> BCLEmbedder(n_components=8, max_epochs=1, random_state=0).fit(X).save(path)
+        >>> BCLEmbedder.load(path).transform(X).shape
+        (150, 8)
         """
         tensors, document = _files.read(path, KIND)
         parts = {
@@ -194,7 +214,7 @@ class SavingMixin(BaseEstimator):
 
 
 def _each(function: Callable[[nn.Module], nn.Module], value: Any) -> Any:
-    """Return a function of a module, or of those in a pair; all else as it is."""
+    """Apply a function to a module, or to the modules in a pair; keep other values."""
     if isinstance(value, nn.Module):
         return function(value)
     if type(value) in (tuple, list):
@@ -203,7 +223,10 @@ def _each(function: Callable[[nn.Module], nn.Module], value: Any) -> Any:
 
 
 def _digest(model: Model) -> str | None:
-    """Return a digest of all that embeddings follow from; None if there is none."""
+    """Return a digest of everything that determines embeddings.
+
+    None means that no digest can be computed.
+    """
     try:
         tensors, document = describe(model, {}, with_optimizer=False)
     except Exception:  # of a user's part, or of categories that no file could hold

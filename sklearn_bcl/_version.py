@@ -1,3 +1,3 @@
 """The version of the package."""
 
-VERSION = "0.1.0.dev4"
+VERSION = "0.1.0"

@@ -1,24 +1,23 @@
 r"""The Bayesian model of contrastive scores, in closed form.
 
-An anchor's similarity to an unlabeled sample has an unknown density
-:math:`\varphi` with c.d.f. :math:`\Phi`. With :math:`u = \Phi(s)`, the densities
-of true negatives, of false negatives, of unlabeled samples and of the *hard true
-negatives* that contrastive learning wants are all linear in :math:`u`:
+The similarity :math:`s` of an anchor and an unlabeled sample has an unknown density
+:math:`\varphi` with c.d.f. :math:`\Phi`. Let :math:`u = \Phi(s)`. Relative to
+:math:`\varphi`, the densities of true negatives, false negatives, unlabeled samples and
+*hard true negatives* (the target of contrastive learning) are linear in :math:`u`:
 
 .. math::
 
     f_\kappa(u) = 1 + \kappa - 2 \kappa u, \qquad
     F_\kappa(u) = (1 + \kappa) u - \kappa u^2, \qquad \kappa \in [-1, 1],
 
-with :math:`\kappa_{TN} = 2\alpha - 1`, :math:`\kappa_{FN} = -\kappa_{TN}`,
-:math:`\kappa_{UN} = (2\alpha - 1)(1 - 2\tau^+)` and
-:math:`\kappa_\psi = (\alpha - \beta) / (\alpha + \beta - 2\alpha\beta)` for the
-target. Since :math:`F_\kappa` is a quadratic, its inverse is explicit, and so is
-every quantity below; there are no epsilons and no rejection loops.
+with :math:`\kappa_{TN} = 2\alpha - 1` for true negatives, :math:`\kappa_{FN} =
+-\kappa_{TN}` for false negatives, :math:`\kappa_{UN} = (2\alpha - 1)(1 - 2\tau^+)` for
+unlabeled samples and :math:`\kappa_\psi = (\alpha - \beta) / (\alpha + \beta -
+2\alpha\beta)` for hard true negatives. The c.d.f. :math:`F_\kappa` is a quadratic
+function with an explicit inverse. All functions of this module are therefore exact,
+without epsilons or rejection sampling.
 
-References
-----------
-Liu, Wang, Li (2023). Bayesian Self-Supervised Contrastive Learning.
+The model is from Liu, Wang, Li (2023), *Bayesian Self-Supervised Contrastive Learning*,
 arXiv:2301.11673.
 """
 
@@ -51,7 +50,7 @@ GRID_TAUS = (0.1, 0.0, 0.02, 0.05, 0.2, 0.3, 0.5)
 
 
 def check_priors(*, alpha: float, tau_plus: float, beta: float = 0.5) -> None:
-    """Raise ``ValueError`` for priors out of range or in a degenerate corner."""
+    """Raise ``ValueError`` for priors that are out of range or degenerate."""
     check_interval("alpha", alpha, 0.5, 1)
     check_interval("beta", beta, 0, 1, closed="right")
     check_interval("tau_plus", tau_plus, 0, 1, closed="left")
@@ -123,27 +122,27 @@ def _unlabeled_density(
 def importance_weights(
     p: ArrayLike, *, alpha: float, beta: float, tau_plus: float
 ) -> FloatArray:
-    r"""Importance weights of unlabeled samples, from the ranks of their scores.
+    r"""Compute importance weights of unlabeled samples from the ranks of their scores.
 
-    The weight is the ratio of the density of hard true negatives to that of
-    unlabeled samples, :math:`\omega(p) = f_{\kappa_\psi}(u) / f_{\kappa_{UN}}(u)`
-    at :math:`u = F_{\kappa_{UN}}^{-1}(p)`. It integrates to one over ``p``.
+    The weight is the density of hard true negatives divided by the density of unlabeled
+    samples: :math:`\omega(p) = f_{\kappa_\psi}(u) / f_{\kappa_{UN}}(u)` at :math:`u =
+    F_{\kappa_{UN}}^{-1}(p)`. The integral of the weight over ``p`` is 1.
 
     Parameters
     ----------
     p : array-like of any shape
-        Empirical c.d.f. values in [0, 1] of an anchor's similarities among its
-        unlabeled samples: rank / n_unlabeled, the most similar sample at 1.
+        Values in [0, 1] of the empirical c.d.f. of an anchor's similarities: the rank
+        of a similarity divided by the number of unlabeled samples. The most similar
+        sample has the value 1.
     alpha : float in [0.5, 1]
-        Location: probability that the score of a positive exceeds that of a
-        negative, i.e. how well the encoder ranks. At 0.5 it ranks at random and
-        `tau_plus` has no effect.
+        Location parameter: probability that the score of a positive exceeds the score
+        of a negative. 0.5 is a random ranking, at which `tau_plus` has no effect.
     beta : float in (0, 1]
-        Concentration: hardness of the negatives to sample. 0.5 means no hard
-        negative mining, 1 the hardest.
+        Concentration parameter: hardness of the negatives. 0.5 means no hard negative
+        mining. 1 is the hardest.
     tau_plus : float in [0, 1)
-        Class prior: probability that an unlabeled sample has the anchor's
-        latent class and so is a false negative.
+        Class prior: probability that an unlabeled sample is a false negative, i.e. has
+        the anchor's latent class.
 
     Returns
     -------
@@ -153,12 +152,18 @@ def importance_weights(
     Raises
     ------
     ValueError
-        If an argument is out of range, or for a degenerate pair: `alpha` = `beta`
-        = 1, or `alpha` = 1 with `tau_plus` = 0.
+        If an argument is out of range, if `alpha` and `beta` are both 1, or if `alpha`
+        is 1 and `tau_plus` is 0.
+
+    See Also
+    --------
+    true_negative_posterior : Probability that a sample is a true negative.
+    sklearn_bcl.losses.BCLLoss : The loss with these weights.
 
     References
     ----------
-    Liu, Wang, Li (2023). arXiv:2301.11673.
+    Liu, Wang, Li (2023). Bayesian Self-Supervised Contrastive Learning.
+    arXiv:2301.11673.
 
     Examples
     --------
@@ -180,33 +185,41 @@ def importance_weights(
 def true_negative_posterior(
     p: ArrayLike, *, alpha: float, tau_plus: float
 ) -> FloatArray:
-    r"""Posterior probability that an unlabeled sample is a true negative.
+    r"""Compute the posterior probability that an unlabeled sample is a true negative.
 
-    :math:`P(TN \mid s) = (1 - \tau^+) f_{\kappa_{TN}}(u) / f_{\kappa_{UN}}(u)` at
-    :math:`u = F_{\kappa_{UN}}^{-1}(p)`. It integrates to ``1 - tau_plus`` over ``p``.
+    The probability is :math:`P(TN \mid s) = (1 - \tau^+) f_{\kappa_{TN}}(u) /
+    f_{\kappa_{UN}}(u)` at :math:`u = F_{\kappa_{UN}}^{-1}(p)`. The integral of the
+    probability over ``p`` is ``1 - tau_plus``.
 
     Parameters
     ----------
     p : array-like of any shape
-        Empirical c.d.f. values in [0, 1], as in :func:`importance_weights`.
+        Values in [0, 1] of the empirical c.d.f. of an anchor's similarities, as in
+        :func:`importance_weights`.
     alpha : float in [0.5, 1]
-        Probability that the score of a positive exceeds that of a negative.
+        Location parameter: probability that the score of a positive exceeds the score
+        of a negative.
     tau_plus : float in [0, 1)
-        Prior probability that an unlabeled sample is a false negative.
+        Class prior: probability that an unlabeled sample is a false negative.
 
     Returns
     -------
     posterior : ndarray of float64, same shape as `p`
-        Probabilities in [0, 1], decreasing in `p`.
+        Probabilities in [0, 1]. They do not increase with `p`.
 
     Raises
     ------
     ValueError
-        If an argument is out of range, or `alpha` = 1 with `tau_plus` = 0.
+        If an argument is out of range, or if `alpha` is 1 and `tau_plus` is 0.
+
+    See Also
+    --------
+    importance_weights : Weights of the samples in the loss.
 
     References
     ----------
-    Liu, Wang, Li (2023). arXiv:2301.11673.
+    Liu, Wang, Li (2023). Bayesian Self-Supervised Contrastive Learning.
+    arXiv:2301.11673.
 
     Examples
     --------
@@ -223,15 +236,16 @@ def true_negative_posterior(
 
 
 def auc_from_alpha(alpha: ArrayLike) -> FloatArray:
-    r"""AUC of an independent (positive, negative) pair under the model.
+    r"""Compute the AUC that a location parameter implies under the model.
 
-    Under the model a false negative outscores an independent true negative with
-    probability :math:`1/2 + (2\alpha - 1) / 3`: ``alpha`` itself is *not* the AUC.
+    The AUC is the probability that the score of a false negative exceeds the score of
+    an independent true negative. Under the model, it is :math:`1/2 + (2\alpha - 1) /
+    3`. So ``alpha`` itself is *not* an AUC.
 
     Parameters
     ----------
     alpha : array-like of any shape
-        Values in [0.5, 1].
+        Location parameters in [0.5, 1].
 
     Returns
     -------
@@ -241,7 +255,11 @@ def auc_from_alpha(alpha: ArrayLike) -> FloatArray:
     Raises
     ------
     ValueError
-        If a value lies outside [0.5, 1].
+        If a value is outside [0.5, 1].
+
+    See Also
+    --------
+    alpha_from_auc : The inverse function.
 
     Examples
     --------
@@ -256,33 +274,41 @@ def auc_from_alpha(alpha: ArrayLike) -> FloatArray:
 
 
 def prior_grid(n_settings: int, *, prefix: str = "") -> list[dict[str, list[float]]]:
-    r"""Settings of the priors whose importance weights are spread evenly.
+    r"""Choose settings of the priors whose importance weights are spread evenly.
 
-    The three priors enter the weights through two numbers, :math:`\kappa_{UN}` and
-    :math:`\kappa_\psi`, so an ordinary grid repeats itself: at ``alpha=0.5``,
-    `tau_plus` has no effect; at ``beta=0.5`` and ``tau_plus=0``, `alpha` has none.
-    Here each setting is the one farthest from those before it, by the Hellinger
-    distance of their weights, which are densities of the rank. The first is the default
-    of :class:`~sklearn_bcl.BCLEmbedder`, and a grid begins with every smaller grid.
+    The weights depend on the three priors through two numbers only, :math:`\kappa_{UN}`
+    and :math:`\kappa_\psi`. An ordinary grid therefore repeats settings: `tau_plus` has
+    no effect at ``alpha=0.5``, and `alpha` has no effect at ``beta=0.5`` with
+    ``tau_plus=0``.
+
+    Each setting of this grid is the candidate farthest from all settings before it. The
+    distance is the Hellinger distance of the weights, which are densities of the rank.
+    The first setting is the default of :class:`~sklearn_bcl.BCLEmbedder`. A larger grid
+    begins with the settings of a smaller one.
 
     Parameters
     ----------
     n_settings : int
         Number of settings, from 1 to 100.
     prefix : str, default=""
-        Put before the names of the parameters, such as "bclembedder__" for the step of
-        a pipeline.
+        Prefix of the parameter names, such as ``"bclembedder__"`` for a step of a
+        pipeline.
 
     Returns
     -------
     grid : list of dict
-        A `param_grid` for :class:`~sklearn.model_selection.GridSearchCV`: of each
-        setting the lists ``[alpha]``, ``[beta]`` and ``[tau_plus]``.
+        A `param_grid` for :class:`~sklearn.model_selection.GridSearchCV`. Each setting
+        has the lists ``[alpha]``, ``[beta]`` and ``[tau_plus]``.
 
     Raises
     ------
     ValueError
         If `n_settings` is out of range.
+
+    See Also
+    --------
+    importance_weights : Weights for one setting.
+    sklearn_bcl.plotting.PriorSearchDisplay : Scores of a search over two priors.
 
     Examples
     --------
@@ -316,10 +342,11 @@ def prior_grid(n_settings: int, *, prefix: str = "") -> list[dict[str, list[floa
 
 
 def alpha_from_auc(auc: ArrayLike) -> FloatArray:
-    r"""The location ``alpha`` that a measured macro-AUC corresponds to.
+    r"""Compute the location parameter that a macro-AUC implies under the model.
 
-    The inverse of :func:`auc_from_alpha`, :math:`\alpha = (6A - 1) / 4`, clipped to
-    [0.5, 1): the model knows no AUC below 1/2 or above 5/6.
+    This is the inverse of :func:`auc_from_alpha`, :math:`\alpha = (6A - 1) / 4` for an
+    AUC :math:`A`. The result is clipped to [0.5, 1), as the model has no AUC below 1/2
+    or above 5/6.
 
     Parameters
     ----------
@@ -329,12 +356,17 @@ def alpha_from_auc(auc: ArrayLike) -> FloatArray:
     Returns
     -------
     alpha : ndarray of float64, same shape as `auc`
-        Values in [0.5, 1).
+        Location parameters in [0.5, 1).
 
     Raises
     ------
     ValueError
-        If a value lies outside [0, 1].
+        If a value is outside [0, 1].
+
+    See Also
+    --------
+    auc_from_alpha : The inverse function.
+    sklearn_bcl.metrics.embedding_auc : The macro-AUC of an embedding.
 
     Examples
     --------
@@ -357,20 +389,23 @@ def sample_scores(
 ) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Simulate the scores of unlabeled samples under the model.
 
-    Each sample is a false negative with probability `tau_plus`; its score is then
-    drawn by inverse c.d.f. from the density of its kind.
+    Each sample is a false negative with probability `tau_plus`. Its score is drawn from
+    the density of true or false negatives, by the inverse c.d.f.
 
     Parameters
     ----------
-    n_anchors, n_unlabeled : int
-        Number of anchors, and of unlabeled samples for each, at least 1.
+    n_anchors : int >= 1
+        Number of anchors.
+    n_unlabeled : int >= 1
+        Number of unlabeled samples of each anchor.
     alpha : float in [0.5, 1]
-        Probability that the score of a positive exceeds that of a negative.
+        Location parameter: probability that the score of a positive exceeds the score
+        of a negative.
     tau_plus : float in [0, 1]
-        Probability that an unlabeled sample is a false negative.
+        Class prior: probability that an unlabeled sample is a false negative.
     ppf : callable, default=None
-        Inverse c.d.f. of the base score density, from [0, 1] to scores, such as
-        ``scipy.stats.norm.ppf``. ``None`` means uniform scores on [-1, 1].
+        Inverse c.d.f. of the score density, from [0, 1] to scores, such as
+        ``scipy.stats.norm.ppf``. None means uniform scores in [-1, 1].
     random_state : int, RandomState instance or None, default=None
         Seed of the draw.
 
@@ -388,7 +423,8 @@ def sample_scores(
 
     References
     ----------
-    Liu, Wang, Li (2023). arXiv:2301.11673, section 4 (numerical experiments).
+    Liu, Wang, Li (2023). Bayesian Self-Supervised Contrastive Learning.
+    arXiv:2301.11673. Section 4, numerical experiments.
 
     Examples
     --------

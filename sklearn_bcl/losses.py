@@ -1,28 +1,25 @@
-r"""Contrastive losses for two views of a batch.
+r"""Contrastive losses of two views of a batch.
 
-A loss is called as ``loss(z1, z2)``. Row ``i`` of `z1` and of `z2` is the projection of
-a view of sample ``i``; both have the shape ``(n, d)`` and need no normalization. Each
-of the ``2n`` projections is the anchor once. Its positive is the other view of the same
-sample, and the remaining ``N = 2n - 2`` projections are its unlabeled samples. With
-cosine similarities ``s``, temperature ``t``, :math:`P = e^{s^+/t}` and
-:math:`E_i = e^{s_i/t}`, the loss is
+A loss is called as ``loss(z1, z2)`` with two tensors of shape ``(n, d)``. Row ``i`` of
+`z1` and row ``i`` of `z2` are projections of two views of sample ``i``. They need no
+normalization.
+
+Each of the ``2n`` projections is an anchor. Its positive is the other view of the same
+sample. The other ``N = 2n - 2`` projections are its unlabeled samples. With the cosine
+similarities ``s`` and the temperature ``t``, let :math:`P = e^{s^+/t}` for the positive
+and :math:`E_i = e^{s_i/t}` for an unlabeled sample. The loss at robustness q is
 
 .. math:: L = -\frac{1}{q} \log \operatorname{mean}
     \left( \frac{P}{P + N_g} \right)^q,
 
-the mean over anchors of :math:`-\log P / (P + N_g)` at robustness :math:`q = 0`. The
-losses differ in one thing, the mass :math:`N_g` of the negatives.
+with the mean over the anchors. At q = 0, it is the mean of :math:`-\log P / (P + N_g)`.
+The losses differ only in :math:`N_g`, the mass of the negatives.
 
-They compute in float32 at least, and stay finite for half-precision projections and
-for low temperatures. Time is :math:`O(n^2 \log n)` at most. Memory is :math:`O(n^2)` up
-to batches of 1,448 rows. Of more, some anchors are taken at a time, and memory is
-:math:`O(n)`. On a CPU, in float32 and from a temperature of 0.03 on, `NTXentLoss` and
-`BCLLoss` do so at any size. Ranks are exact there up to rounding: of two similarities
-that differ by less than 2e-6, either may rank higher. Equal ones rank in the order of
-the rows.
-
-"Debiased" is the loss of Chuang et al. (their "DCL"). Other libraries abbreviate the
-*decoupled* contrastive loss in the same way.
+The losses compute in float32 or float64, also for half-precision projections, and stay
+finite at low temperatures. Time is at most :math:`O(n^2 \log n)`. Memory is
+:math:`O(n^2)` up to 1,448 rows and :math:`O(n)` above, by chunks of anchors. On a CPU,
+`NTXentLoss` and `BCLLoss` always use :math:`O(n)` memory in float32 from a temperature
+of 0.03 on. Two similarities that differ by less than 2e-6 may rank in either order.
 """
 
 from __future__ import annotations
@@ -62,20 +59,18 @@ EXACT_SOFTPLUS = 50.0  # from here on, log(1 + e^x) is x in float64
 
 
 class ContrastiveLoss(nn.Module):
-    r"""Base of the contrastive losses: similarities, and the mean over anchors.
+    r"""Base class of the contrastive losses.
 
-    A subclass says how much the unlabeled samples of an anchor weigh:
-    :meth:`log_negative_mass`.
+    A subclass defines one method, :meth:`log_negative_mass`: the mass of the negatives
+    of each anchor. The base class computes the similarities and the mean over anchors.
 
     Parameters
     ----------
     temperature : float >= 1e-6, default=0.5
         Softmax temperature of the cosine similarities.
     robustness : float in [0, 1], default=0.0
-        How strongly anchors are weighed down whose two views disagree, as when one was
-        changed beyond recognition. 0 is the mean over all anchors. Above, an anchor
-        counts in proportion to :math:`(P / (P + N_g))^q`, where q is the `robustness`.
-        At low temperatures fewer anchors count.
+        Exponent q of :math:`(P / (P + N_g))^q`, the weight of an anchor. Values above 0
+        reduce the weight of anchors whose two views disagree, most at low temperatures.
 
     Raises
     ------
@@ -84,11 +79,10 @@ class ContrastiveLoss(nn.Module):
 
     Notes
     -----
-    With a robustness q the loss is minus the log of a power mean over anchors, whose
-    limit at 0 is the mean of the negative logs. Its gradient is that of the generalized
-    cross entropy of noisy labels [1]_, divided by the mean of the anchors' weights. So
-    its scale does not depend on q. RINCE [2]_ is a related loss for noisy views. Values
-    at different q do not compare.
+    With the robustness q, the loss is minus the log of a power mean over the anchors.
+    Its gradient is the gradient of the generalized cross entropy for noisy labels [1]_,
+    divided by the mean weight of the anchors. The scale of the gradient therefore does
+    not depend on q. RINCE [2]_ is related. Losses with different q cannot be compared.
 
     References
     ----------
@@ -99,7 +93,7 @@ class ContrastiveLoss(nn.Module):
 
     Examples
     --------
-    A loss of your own. This one takes the most similar unlabeled sample for all.
+    A custom loss: all unlabeled samples weigh as much as the most similar one.
 
     >>> import math
     >>> import torch
@@ -127,20 +121,26 @@ class ContrastiveLoss(nn.Module):
         Parameters
         ----------
         z1, z2 : Tensor of shape (n, d)
-            Projections of both views, at least 2 rows of a floating point dtype.
+            Projections of the two views, at least 2 rows of a floating point dtype.
 
         Returns
         -------
         loss : Tensor
-            A scalar, of float32 or, for float64 projections, float64.
+            A scalar of float64 if the projections are float64, else of float32.
+
+        Raises
+        ------
+        ValueError
+            If the views differ in shape, have a single row or are not floating point.
         """
         return self.of_share(z1, z2, ALONE, len(z1))
 
     def of_share(self, z1: Tensor, z2: Tensor, share: Share, n: int) -> Tensor:
-        """Return the loss of a batch of which several processes have some rows each.
+        """Return the loss of a batch whose rows are spread over several processes.
 
-        `z1` and `z2` are the projections of this process's rows, `n` is the number of
-        all of them. Own anchors are compared with the projections of all processes.
+        `z1` and `z2` are the projections of the rows of this process, `share` is the
+        part of the batch that belongs to this process, and `n` is the number of all
+        rows.
         """
         if share.size > 1:
             z1, z2 = share.gather(torch.cat([z1, z2], dim=1), n).chunk(2, dim=1)
@@ -152,9 +152,17 @@ class ContrastiveLoss(nn.Module):
         return self.of_unit_rows(z, share)
 
     def unit_rows(self, z1: Tensor, z2: Tensor) -> Tensor:
-        """Return both views one below the other, ``(2n, d)``, in rows of length 1.
+        """Stack both views and scale each row to length 1; zero rows stay zero.
 
-        A zero projection stays zero, orthogonal to all others, and takes no gradient.
+        Parameters
+        ----------
+        z1, z2 : Tensor of shape (n, d)
+            Projections of the two views.
+
+        Returns
+        -------
+        z : Tensor of shape (2n, d)
+            Rows of `z1`, then rows of `z2`.
         """
         _check_views(z1, z2)
         dtype = torch.promote_types(z1.dtype, z2.dtype)
@@ -173,7 +181,8 @@ class ContrastiveLoss(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Return the loss of the rows of :meth:`unit_rows`, and its gradient.
 
-        Of several processes, gradients are those of the mean of what they compute.
+        With several processes, the gradient is the gradient of the mean of their
+        values.
         """
         anchors, n = share.anchors(len(z) // 2), len(z) // 2
         if not self._takes_one_pass(z):
@@ -196,7 +205,7 @@ class ContrastiveLoss(nn.Module):
     def _in_chunks(
         self, z: Tensor, share: Share, needs_gradient: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the same, from some anchors at a time."""
+        """Return what `value_and_gradient` returns, computed in chunks of anchors."""
         z, gradient = z.detach().requires_grad_(needs_gradient), torch.zeros_like(z)
         n, most = len(z) // 2, max(1, MOST_SIMILARITIES // len(z))
         q = self.robustness if self.robustness >= LEAST_ROBUSTNESS else 0.0
@@ -227,33 +236,44 @@ class ContrastiveLoss(nn.Module):
         return F.softplus(log_negatives - positive, threshold=EXACT_SOFTPLUS)
 
     def log_negative_mass(self, positive: Tensor, unlabeled: Tensor) -> Tensor:
-        """Return the log of each anchor's mass of negatives.
+        """Return the log of the mass of the negatives of each anchor.
 
         Parameters
         ----------
         positive : Tensor of shape (n_anchors,)
             Similarity of each anchor to its positive, divided by the temperature.
+            Anchors are all ``2n`` projections or a part of them.
         unlabeled : Tensor of shape (n_anchors, 2n)
             Similarities of each anchor to all projections, divided by the temperature.
-            The places of the anchor itself and of its positive hold -inf.
+            The entries of the anchor itself and of its positive are -inf.
 
         Returns
         -------
         log_negatives : Tensor of shape (n_anchors,)
 
-        Notes
-        -----
-        Anchors are all ``2n`` projections, or some of them: those of a chunk of a large
-        batch, or of this process.
+        Raises
+        ------
+        NotImplementedError
+            In the base class.
         """
         raise NotImplementedError
 
     def similarities(
         self, z: Tensor, anchors: slice = slice(None)
     ) -> tuple[Tensor, Tensor]:
-        """Return the arguments of :meth:`log_negative_mass`, from unit rows.
+        """Return the arguments of :meth:`log_negative_mass`.
 
-        `anchors` are the rows that are anchors.
+        Parameters
+        ----------
+        z : Tensor of shape (2n, d)
+            Result of :meth:`unit_rows`.
+        anchors : slice, default=slice(None)
+            Rows of `z` that are anchors.
+
+        Returns
+        -------
+        positive : Tensor of shape (n_anchors,)
+        unlabeled : Tensor of shape (n_anchors, 2n)
         """
         n = len(z) // 2
         of_anchors, of_positives = z[anchors], z.roll(n, 0)[anchors]
@@ -266,9 +286,16 @@ class ContrastiveLoss(nn.Module):
         return positive, scaled.scatter(1, excluded, -torch.inf)
 
     def mean_of_losses(self, losses: Tensor) -> Tensor:
-        """Return minus the log of the power mean of P / (P + Ng) over anchors.
+        """Return the mean loss, or with a robustness minus the log of the power mean.
 
-        The losses are -log of P / (P + Ng), ``(n_anchors,)``.
+        Parameters
+        ----------
+        losses : Tensor of shape (n_anchors,)
+            Values of -log(P / (P + Ng)).
+
+        Returns
+        -------
+        loss : Tensor
         """
         if self.robustness < LEAST_ROBUSTNESS:
             return losses.mean()
@@ -287,15 +314,14 @@ class ContrastiveLoss(nn.Module):
 class NTXentLoss(ContrastiveLoss):
     r"""NT-Xent, the loss of SimCLR: :math:`N_g = \sum_i E_i`.
 
-    Every unlabeled sample counts at par.
+    All unlabeled samples have the same weight.
 
     Parameters
     ----------
     temperature : float >= 1e-6, default=0.5
         Softmax temperature of the cosine similarities.
     robustness : float in [0, 1], default=0.0
-        How strongly anchors are weighed down whose two views disagree. See
-        :class:`ContrastiveLoss`.
+        Reduces the weight of anchors whose views disagree (:class:`ContrastiveLoss`).
 
     Raises
     ------
@@ -323,34 +349,32 @@ class NTXentLoss(ContrastiveLoss):
 class BCLLoss(ContrastiveLoss):
     r"""Bayesian contrastive loss: :math:`N_g = \sum_i \omega_i E_i`.
 
-    The importance weight :math:`\omega_i` of an unlabeled sample
-    (:func:`sklearn_bcl.bayes.importance_weights`) depends on the rank of its similarity
-    among the anchor's unlabeled samples, at p = rank / N. Weights carry no gradient. At
-    ``alpha = beta = 0.5``, and at ``beta = 0.5`` with ``tau_plus = 0``, all weights are
-    one, and the loss is :class:`NTXentLoss`.
+    The importance weight :math:`\omega_i` of an unlabeled sample depends on the rank of
+    its similarity among the N unlabeled samples of the anchor, at p = rank / N
+    (:func:`sklearn_bcl.bayes.importance_weights`). The weights carry no gradient. All
+    weights are 1, as in :class:`NTXentLoss`, at ``alpha = beta = 0.5`` and at ``beta =
+    0.5`` with ``tau_plus = 0``.
 
     Parameters
     ----------
     temperature : float >= 1e-6, default=0.5
         Softmax temperature of the cosine similarities.
     tau_plus : float in [0, 1), default=0.1
-        Class prior: probability that an unlabeled sample is a false negative,
-        i.e. shares the anchor's latent class. No effect at ``alpha = 0.5``.
+        Class prior: probability that an unlabeled sample is a false negative, i.e. has
+        the anchor's latent class. No effect at ``alpha = 0.5``.
     alpha : float in [0.5, 1], default=0.9
-        Location: probability that a positive's score exceeds a negative's.
+        Location parameter: probability that a positive scores higher than a negative.
     beta : float in (0, 1], default=0.5
-        Concentration: hardness of the negatives. 0.5 means no hard negative
-        mining: each sample counts by how likely it is a true negative. 1 is the
-        hardest.
+        Concentration parameter: hardness of the negatives. 0.5 weights a sample by its
+        probability to be a true negative. 1 is the hardest.
     robustness : float in [0, 1], default=0.0
-        How strongly anchors are weighed down whose two views disagree. See
-        :class:`ContrastiveLoss`. 0 is the loss of the paper.
+        Reduces the weight of anchors whose views disagree (:class:`ContrastiveLoss`).
 
     Raises
     ------
     ValueError
-        If a parameter is out of range, or for ``alpha = beta = 1`` and for
-        ``alpha = 1`` with ``tau_plus = 0``, where the weights are degenerate.
+        If a parameter is out of range, if `alpha` and `beta` are both 1, or if `alpha`
+        is 1 and `tau_plus` is 0.
 
     References
     ----------
@@ -393,7 +417,7 @@ class BCLLoss(ContrastiveLoss):
 
 
 class DebiasedLoss(ContrastiveLoss):
-    r"""Debiased contrastive loss: subtracts the expected false negatives.
+    r"""Debiased contrastive loss, which subtracts the expected false negatives.
 
     .. math:: N_g = \max\left(
         \frac{\sum_i E_i - \tau^+ N P}{1 - \tau^+}, \; N e^{-1/t} \right)
@@ -405,8 +429,7 @@ class DebiasedLoss(ContrastiveLoss):
     tau_plus : float in [0, 1), default=0.1
         Class prior: probability that an unlabeled sample is a false negative.
     robustness : float in [0, 1], default=0.0
-        How strongly anchors are weighed down whose two views disagree. See
-        :class:`ContrastiveLoss`.
+        Reduces the weight of anchors whose views disagree (:class:`ContrastiveLoss`).
 
     Raises
     ------
@@ -415,12 +438,13 @@ class DebiasedLoss(ContrastiveLoss):
 
     Notes
     -----
-    This is the "DCL" of Chuang et al., not the *decoupled* contrastive loss.
+    This loss is the "DCL" of Chuang et al., not the *decoupled* contrastive loss, which
+    other libraries call "DCL".
 
-    Where the views of an anchor agree and samples are spread evenly, P is
-    :math:`e^{1/t}` and the mean of E about 1. So with a `tau_plus` above
-    :math:`1 / (1 + e^{1/t})`, 0.119 at the default temperature, the subtraction leaves
-    less than the floor :math:`N e^{-1/t}`, which takes over.
+    If the views of an anchor agree and the samples are spread evenly, P is
+    :math:`e^{1/t}` and the mean of E is about 1. With `tau_plus` above
+    :math:`1 / (1 + e^{1/t})`, which is 0.119 at the default temperature, the floor
+    :math:`N e^{-1/t}` then replaces the difference.
 
     References
     ----------
@@ -448,15 +472,13 @@ class DebiasedLoss(ContrastiveLoss):
 
 
 class HardNegativeLoss(ContrastiveLoss):
-    r"""Debiased contrastive loss that samples hard negatives.
+    r"""Debiased contrastive loss that gives hard negatives more weight.
 
-    With :math:`w_i = E_i^b` and
+    With the weights :math:`w_i = E_i^b`, which carry a gradient, and
     :math:`R = \sum_i w_i E_i / \operatorname{mean}(w)`,
 
     .. math:: N_g = \max\left(
         \frac{R - \tau^+ N P}{1 - \tau^+}, \; N e^{-1/t} \right)
-
-    Gradients flow through the weights.
 
     Parameters
     ----------
@@ -465,11 +487,10 @@ class HardNegativeLoss(ContrastiveLoss):
     tau_plus : float in [0, 1), default=0.1
         Class prior: probability that an unlabeled sample is a false negative.
     concentration : float in [0, 1e6], default=1.0
-        Exponent b of the weights; 0 gives :class:`DebiasedLoss`. The paper calls it
-        beta; it is not the ``beta`` of :class:`BCLLoss`.
+        Exponent b of the weights. 0 gives :class:`DebiasedLoss`. The paper calls it
+        beta, but it differs from the ``beta`` of :class:`BCLLoss`.
     robustness : float in [0, 1], default=0.0
-        How strongly anchors are weighed down whose two views disagree. See
-        :class:`ContrastiveLoss`.
+        Reduces the weight of anchors whose views disagree (:class:`ContrastiveLoss`).
 
     Raises
     ------
@@ -534,10 +555,10 @@ def _debias(
 
 
 def _normalize(z: Tensor) -> Tensor:
-    """Rows of unit length, however long or short they are; zero rows stay zero.
+    """Scale rows to unit length, however long or short they are; zero rows stay zero.
 
-    Rows are first multiplied by a power of two, which is exact, so that no square
-    overflows or vanishes. Zero rows are multiplied by zero: they get no gradient.
+    Each row is first multiplied by a power of two, which is exact, so that no square
+    overflows or vanishes. Zero rows are multiplied by zero and get no gradient.
     """
     largest = z.detach().abs().amax(dim=1, keepdim=True)
     limit = np.log2(torch.finfo(z.dtype).max) - 2
@@ -578,10 +599,10 @@ def _cached_weights(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Tensor:
-    """Weights of the places of an ascending row of similarities.
+    """Return the weights of an ascending row of similarities.
 
-    The first two places hold the anchor itself and its positive, which are no
-    unlabeled samples. Kept on the device, so that a step copies nothing to it.
+    The first two places belong to the anchor itself and to its positive, which are not
+    unlabeled samples. The weights stay on the device, so that a step copies nothing.
     """
     n_unlabeled = n_anchors - 2
     p = np.arange(1, n_unlabeled + 1) / n_unlabeled

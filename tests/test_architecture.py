@@ -50,7 +50,7 @@ def rooms():
 
 def imports(path):
     """Yield the modules that a file imports, those for type checkers included."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -116,14 +116,14 @@ def test_skorch_is_used_at_its_own_seams():
 
 def test_nothing_runs_backward_itself():
     for _, path in rooms():
-        calls = ast.walk(ast.parse(path.read_text()))
+        calls = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         names = {node.attr for node in calls if isinstance(node, ast.Attribute)}
         assert "backward" not in names
 
 
 def test_files_and_functions_can_be_overlooked():
     for room, path in rooms():
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         assert text.count("\n") <= 620, room
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):

@@ -417,6 +417,7 @@ def test_long_integers_keep_their_differences(make):
         lambda: pd.DataFrame({"a": pd.array([None, *LONG.tolist()], dtype="Int64")}),
         lambda: pl.DataFrame({"a": [None, *LONG.tolist()]}),
         lambda: np.array([[i, 0.5] for i in LONG.tolist()], dtype=object),
+        lambda: np.array([[i, np.nan] for i in LONG.tolist()], dtype=object),
     ],
 )
 def test_long_integers_that_would_be_rounded_are_an_error(make):

@@ -308,3 +308,10 @@ def test_errors_of_floating_point_asked_for_by_the_user():
         with np.errstate(all="raise"):
             embedding = small(max_epochs=1).fit(scaled).transform(scaled)
         assert np.isfinite(embedding).all()
+
+
+def test_sums_beyond_float32_are_no_warning():
+    large = np.repeat(np.float32([3e38, -3e38]), 5000)[:, None]
+    row_format, values = RowFormat.of(large)
+    assert np.isfinite(values).all()
+    assert row_format.columns.gaps == ()

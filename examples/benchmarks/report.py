@@ -1,13 +1,14 @@
-"""Print the tables of the README from a summary of `label_efficiency.py`.
+"""Print tables of results from a summary of `label_efficiency.py`.
 
     python examples/benchmarks/report.py
     python examples/benchmarks/report.py --auc
     python examples/benchmarks/report.py --data letter --labels 50 200
 
-The first of the methods is compared with the others. Intervals and ranks are over
-tables: each table counts once, by its mean over splits and draws of labels. A spread
-"±" is the standard deviation over splits and draws. A tie is a difference of at most
-one point.
+The first method is compared with the others. Intervals and ranks are over tables: each
+table counts once, by its mean over splits and draws of labels. A spread "±" is the
+standard deviation over splits and draws. A tie is a difference of at most one point.
+
+`docs/_fragments.py` writes the tables of the documentation with these functions.
 """
 
 from __future__ import annotations
@@ -24,6 +25,15 @@ SUMMARY = Path(__file__).parent / "results" / "summary.csv"
 COUNTS = ["20", "50", "200"]
 TIE = 0.01  # the largest difference that counts as a tie
 FEW = "20, 50, 200"  # the mean over these numbers of labels, where a table has them
+
+
+def read(path: Path = SUMMARY) -> pd.DataFrame:
+    return pd.read_csv(path, dtype={"labels": str})
+
+
+def with_auc(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return a summary with AUC in place of accuracy, whose spread is not known."""
+    return summary.assign(mean=summary["auc"], n=1).dropna(subset="mean")
 
 
 def means(summary: pd.DataFrame, methods: list[str], labels: str) -> pd.DataFrame:
@@ -63,7 +73,7 @@ def markdown(lines: list[list[str]]) -> str:
 
 def main_table(summary: pd.DataFrame, methods: list[str]) -> str:
     """Return mean accuracies, mean ranks and differences at 50 labels."""
-    values = {labels: means(summary, methods, labels) for labels in COUNTS}
+    values = {labels: means(summary, methods, labels) for labels in [*COUNTS, "all"]}
     values = {labels: part for labels, part in values.items() if len(part)}
     ranks = {
         labels: part.rank(axis=1, ascending=False).mean()
@@ -71,7 +81,7 @@ def main_table(summary: pd.DataFrame, methods: list[str]) -> str:
     }
     header = ["method"]
     header += [f"{n} labels, {len(part)} tables" for n, part in values.items()]
-    header += [f"rank at {', '.join(values)}", f"{methods[0]} less it at 50, points"]
+    header += [f"rank at {', '.join(values)}", f"{methods[0]} minus this at 50, points"]
     lines = [header]
     for method in methods:
         line = [method, *(f"{part[method].mean():.3f}" for part in values.values())]
@@ -87,7 +97,7 @@ def table_of_differences(summary: pd.DataFrame, methods: list[str]) -> str:
     """Return the first method less the others, for each number of labels."""
     base, *others = methods
     counts = [*COUNTS, "all", FEW]
-    lines = [[f"{base} less, points", *counts]]
+    lines = [[f"{base} minus this, points", *counts[:-1], f"mean of {FEW}"]]
     for other in others:
         pairs = (means(summary, [base, other], labels) for labels in counts)
         gains = (pair[base] - pair[other] for pair in pairs)
@@ -160,11 +170,11 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
-    summary = pd.read_csv(arguments.summary, dtype={"labels": str})
+    summary = read(arguments.summary)
     if arguments.auc and "auc" not in summary:
         raise SystemExit(f"{arguments.summary} has no AUC: run label_efficiency.py")
     if arguments.auc:
-        summary = summary.assign(mean=summary["auc"], n=1).dropna(subset="mean")
+        summary = with_auc(summary)
     if arguments.data:
         summary = summary[summary["data"].isin(arguments.data)]
     else:
