@@ -1,4 +1,4 @@
-"""The state of torch that computations here rely on, whatever the caller's is."""
+"""A defined state of torch for computations, whatever the state of the caller."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from sklearn_bcl._random import Float32Factories
 def standard_torch(*, grad: bool) -> Iterator[None]:
     """Compute with torch's defaults in this thread: no inference mode, no autocast.
 
-    New tensors are float32 and on the CPU, where nothing else is asked for. Gradients
-    are recorded if `grad`. The caller's state is as before afterwards, and other
-    threads keep theirs.
+    New tensors are float32 and on the CPU unless specified. Gradients are recorded if
+    `grad`. Afterwards, the caller's state is restored. Other threads keep their state.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))

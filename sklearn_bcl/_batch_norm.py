@@ -17,11 +17,10 @@ from sklearn_bcl._processes import Share
 
 @contextmanager
 def synchronized(module: nn.Module, share: Share) -> Iterator[None]:
-    """Let batch normalization see the rows of all processes, for a while.
+    """Let batch normalization use the rows of all processes within a block.
 
-    :class:`torch.nn.SyncBatchNorm` does so on GPUs only. The modules stay what they
-    are, and are plain ones again afterwards. Raises ``ValueError`` for a module that
-    normalizes in a way of its own.
+    :class:`torch.nn.SyncBatchNorm` does so on GPUs only. Afterwards, the modules are
+    unchanged. Raises ``ValueError`` for a module with its own normalization.
     """
     norms: list[Any] = [
         part

@@ -1,4 +1,4 @@
-"""A second task for tables: tell from an embedding in which bin each number is."""
+"""A second task for tables: predict the bin of each number from an embedding."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ IGNORED = -100  # a target that does not count
 class BinPredictor(nn.Module):
     """Predict the quantile bin of each number of a row, linearly from its embedding.
 
-    The embedding is that of a view, in which some values are redrawn. The bins are
-    those of the row as it is. So the embedding has to know how columns hang together.
+    The embedding is of a view, in which some values are redrawn. The bins are of the
+    original row. So the embedding has to learn how columns depend on each other.
 
-    Bins have the same number of training rows, but for ties: equal values share a bin,
-    and a column of few values has fewer bins, two at least unless it is constant.
+    Bins have the same number of training rows, except for ties: equal values share a
+    bin. A column of few values has fewer bins, but at least two unless it is constant.
     Categories and missing values are not predicted. Of more than 16 columns, each step
-    predicts a random 16; of more than 512, a random 512 are predicted at all.
+    predicts a random 16. Of more than 512, only a random 512 are ever predicted.
 
     Parameters
     ----------
     columns : list of int
         Columns of numbers.
     edges : Tensor of shape (n_columns, 7)
-        Largest values of all bins but the last; those that are not needed are infinite.
+        Largest value of each bin except the last. Unused edges are infinite.
     n_components : int
         Size of the embedding.
 
@@ -64,7 +64,7 @@ class BinPredictor(nn.Module):
     def of(
         cls, rows: Rows, n_components: int, random_state: np.random.RandomState
     ) -> BinPredictor | None:
-        """Return one for the numbers of rows, or None if there are none."""
+        """Return a predictor for the numbers of rows, or None without numbers."""
         assert rows.format.columns is not None
         numbers = rows.format.columns.numbers
         if not numbers:
@@ -85,7 +85,7 @@ class BinPredictor(nn.Module):
     ) -> Tensor:
         """Return the bins ``(n_rows, n_columns)`` of rows, in all or chosen columns.
 
-        They are -100 for missing values and in columns with a single bin.
+        A bin is -100 for a missing value, and in a column with a single bin.
         """
         columns, edges = self.columns[chosen], self.edges[chosen]
         values = x.select(columns) if isinstance(x, SparseBatch) else x[:, columns]
@@ -102,8 +102,8 @@ class BinPredictor(nn.Module):
     ) -> Tensor:
         """Return the mean cross-entropy over the values of all processes.
 
-        `x` are rows ``(n, n_features)`` of this one, `embeddings` those of a view of
-        them, ``(n, n_components)``.
+        `x` holds the rows ``(n, n_features)`` of this process. `embeddings` are the
+        embeddings ``(n, n_components)`` of a view of these rows.
         """
         chosen: Tensor | slice = slice(None)
         if (n_columns := len(self.columns)) > MOST_COLUMNS:

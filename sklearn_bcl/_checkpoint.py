@@ -1,4 +1,4 @@
-"""A training that survives its process: the state after each epoch, in a file."""
+"""Checkpoints: the state of a training after each epoch, in a file."""
 
 from __future__ import annotations
 
@@ -28,35 +28,45 @@ KIND = "checkpoint"
 
 
 class Checkpoint(Callback):
-    """Write the state of a fit to a file after each epoch, and go on from there.
+    """Write the state of a fit to a file, and resume the fit from the file.
 
-    If a process ends before its fit does, the same call of `fit`, on the same rows with
-    the same parameters, goes on after the last epoch that was written. On a CPU with
-    the same number of threads, what it ends with is bit-equal to a fit that was not
-    interrupted: weights, optimizer, generators and history. The file is replaced at
-    once, so it is whole at any moment. It stays when the fit is complete; the same call
-    then returns at once.
+    If a process ends before its fit is complete, repeat the same call of `fit`, with
+    the same rows and parameters. The fit continues after the last epoch that was
+    written. On a CPU with the same number of threads, the weights, optimizer, random
+    numbers and history are bit-equal to an uninterrupted fit.
 
-    A file of another fit, or one that was cut off or changed, is an error. It is not
-    overwritten: delete it, or give another path. The fits of a search cannot share one.
-    Reading the file runs no code.
+    The file is replaced in one step, so it is always complete. It remains after the
+    fit. The same call then returns at once.
+
+    A file of another fit, or a file that was cut off or changed, raises an error and is
+    not overwritten. Delete the file or use another path. Each fit of a search needs its
+    own path. Reading the file runs no code.
 
     Parameters
     ----------
     path : str or os.PathLike
-        Path of the file, in a folder that exists.
+        Path of the file, in an existing folder.
     every : int >= 1, default=1
-        Epochs between two writes. The last of `max_epochs` is always written. A fit
-        that a callback has stopped earlier repeats the epochs after the last write.
+        Number of epochs between two writes. The last epoch of `max_epochs` is always
+        written. If a callback stopped the fit earlier, a repeated call trains the
+        epochs after the last write again.
+
+    Raises
+    ------
+    ValueError
+        In `fit`, if a parameter is invalid, the folder cannot be written to, the file
+        is from another fit or damaged, or ``random_state`` is not an int. Also in
+        `partial_fit`.
 
     Notes
     -----
-    It works in `fit` with an int as ``random_state``. Callbacks of your own go on if
-    their attributes are numbers, strings, arrays, tensors, lists or dicts of these, or
-    have a ``state_dict``; others start as at the beginning of a fit. Encoders,
-    augmentations and losses of your own go on with their weights, buffers and
-    attributes that are numbers, strings or tuples. Another fit is told by the rows, the
-    initial weights, parameters, and the code and such attributes of parts.
+    A custom callback continues from its state if its attributes are numbers, strings,
+    arrays, tensors, lists or dicts of these, or have a ``state_dict``. Other attributes
+    start as in a new fit. Custom encoders, augmentations and losses continue with their
+    weights, buffers and attributes that are numbers, strings or tuples.
+
+    A file belongs to the same fit if the rows, the initial weights, the parameters and
+    the code and attributes of custom parts are equal.
 
     Examples
     --------
@@ -79,7 +89,14 @@ class Checkpoint(Callback):
         self.every = every
 
     def check(self) -> None:
-        """Raise ``ValueError`` for an invalid parameter."""
+        """Check the parameters.
+
+        Raises
+        ------
+        ValueError
+            If `every` is not a positive integer, or `path` is not a path in a folder
+            that can be written to.
+        """
         check_interval("every", self.every, 1, None, closed="left", integral=True)
         if not isinstance(self.path, str | os.PathLike):
             raise ValueError(f"'path' of Checkpoint must be a path. Got {self.path!r}.")
@@ -130,7 +147,7 @@ class Checkpoint(Callback):
         self.written_ = self._stamp()
 
     def _stamp(self) -> list[int] | None:
-        """Return what tells this file from another in its place."""
+        """Return what distinguishes this file from another file at its path."""
         try:
             status = os.stat(self.path)
         except FileNotFoundError:
@@ -165,7 +182,7 @@ def _versions() -> dict[str, str]:
 def origin_of(
     net: ContrastiveNet, rows: Rows, seed: int, most_rows: int | None = None
 ) -> dict[str, str]:
-    """Return digests of what a fit starts from, of all rows or of some only."""
+    """Return digests of the start of a fit, from all rows or from some of them."""
     data = hashlib.sha256(str(rows.format).encode())
     arrays: list[Any] = [rows.indices, rows.y]
     if most_rows is not None:
@@ -214,7 +231,7 @@ def origin_of(
 
 
 def _name_of(part: Any) -> str:
-    """Return what a part is, with those of its parameters whose text is its value."""
+    """Return the name of a part, and its parameters whose text is their value."""
     kind = part if hasattr(part, "__qualname__") else type(part)
     values: dict[str, Any] = {}
     if hasattr(part, "get_params") and not isinstance(part, Checkpoint | type):
@@ -231,7 +248,7 @@ def _name_of(part: Any) -> str:
 
 
 def _code_of(part: Any) -> str:
-    """Return the code of a function, and what it has enclosed, as a text."""
+    """Return the code of a function, and its enclosed values, as a text."""
     code = getattr(part, "__code__", None)
     if code is None:
         return ""
@@ -241,7 +258,7 @@ def _code_of(part: Any) -> str:
 
 
 def _state_of(callback: Callback) -> dict[str, Any]:
-    """Return what of a callback can be saved."""
+    """Return the attributes of a callback that can be saved."""
     state: dict[str, Any] = {}
     for name, value in vars(callback).items():
         key = name

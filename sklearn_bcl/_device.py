@@ -1,4 +1,4 @@
-"""Where this process computes."""
+"""The device of the computation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """Return the device that a ``device`` parameter means, if it can be used."""
+    """Return the device for a value of the parameter ``device``, if it can be used."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -171,8 +171,8 @@ class BCLEmbedder(
     bin_weight : float >= 0, default=0.3
         Weight of a second loss, for tables only. From the embedding of a view, a linear
         map predicts which of 8 quantile bins each number of the row belongs to [3]_.
-        Each step predicts at most 16 columns, drawn from at most 512 columns. 0 leaves
-        the loss of the paper.
+        Each step predicts at most 16 columns, drawn from at most 512 columns. 0 removes
+        this loss, which is not part of the paper.
 
     Optimization
         How the encoder is trained.
@@ -192,7 +192,7 @@ class BCLEmbedder(
         rows, this number is multiplied by sqrt(2400 / n), with 10 as the minimum.
 
     Stopping
-        The last three parameters have an effect with ``early_stopping=True`` only.
+        The last three of these parameters act only with ``early_stopping=True``.
     early_stopping : bool, default=False
         Whether to hold out rows and stop when their loss no longer improves. The
         weights of the best epoch are kept. An alpha that changes is not allowed.

@@ -65,8 +65,8 @@ def write(
 def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], Any]:
     """Return the tensors and the document of a file.
 
-    Raises ``ValueError`` if it is no such file, was changed or cut off, or is of a
-    version that is not known. A file that is not there raises ``FileNotFoundError``.
+    Raises ``ValueError`` if the file is of another kind, was changed or cut off, or has
+    an unknown version, and ``FileNotFoundError`` if there is no file.
     """
     path = Path(path)
     if path.is_dir():
@@ -120,9 +120,9 @@ def plain_history(history: History) -> list[dict[str, Any]]:
 
 
 def split_state(state: Any, name: str = "") -> tuple[Tensors, Any]:
-    """Return the tensors of nested dicts, lists and tuples, and all else.
+    """Return the tensors of nested dicts, lists and tuples, and the other values.
 
-    In what is left, ``{"tensor": name}`` is in the place of a tensor.
+    In the other values, ``{"tensor": name}`` replaces a tensor.
     """
     if isinstance(state, np.ndarray):
         tensors, plain = split_state(torch.from_numpy(state), name)
@@ -151,7 +151,7 @@ def split_state(state: Any, name: str = "") -> tuple[Tensors, Any]:
 
 
 def joined_state(tensors: Tensors, plain: Any) -> Any:
-    """Return what `split_state` has split."""
+    """Return the state from the result of `split_state`."""
     if not isinstance(plain, dict):
         return plain
     ((kind, value),) = plain.items()

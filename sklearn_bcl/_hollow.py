@@ -1,7 +1,7 @@
-"""Modules with arrays in place of tensors, as estimators pickle them.
+"""Modules with arrays in place of tensors, for the pickles of estimators.
 
-A pickled tensor is another one each time, so a cache that knows calls by their pickles
-(``Pipeline(memory=...)``) would never see the same call again.
+Pickles of equal tensors differ. Caches that compare calls by their pickles, such as
+``Pipeline(memory=...)``, would therefore never find an earlier call.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def hollow(module: nn.Module) -> nn.Module:
     tensors += [v for p in parts for v in vars(p).values() if isinstance(v, Tensor)]
     kinds = (Tensor, nn.Parameter)
     if any(type(t) not in kinds or t.layout != torch.strided for t in tensors):
-        return module  # such as those that are not yet there
+        return module  # such as lazy parameters without values
     memo: dict[int, Any] = {id(tensor): HollowTensor.of(tensor) for tensor in tensors}
     return copy.deepcopy(module, memo)
 

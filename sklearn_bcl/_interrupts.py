@@ -1,4 +1,4 @@
-"""A user's interrupt (Ctrl-C), told from the one by which a callback ends training."""
+"""The user's interrupt (Ctrl-C), as opposed to a callback that ends training."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 
 class Interrupts:
-    """Catch SIGINT while a fit runs; ``came`` tells whether one came.
+    """Catch SIGINT while a fit runs; ``came`` is True after an interrupt.
 
-    Before :meth:`hold` it raises ``KeyboardInterrupt`` at once, as ever. From then on,
-    the first is only noted, so that a step of training and the publication of what was
-    trained are never cut in two. A second one raises at once. The caller looks at
-    ``came`` between steps, and raises after all.
+    Before :meth:`hold`, an interrupt raises ``KeyboardInterrupt`` at once, as usual.
+    After :meth:`hold`, the first interrupt is only noted, so that it cannot cut a
+    training step or the publication of the result in two. The caller reads ``came``
+    between steps and then raises. A second interrupt raises at once.
 
-    Signals reach the main thread only; in another thread, nothing is caught. A handler
-    of the process's own is asked each time, and what it raises is raised.
+    Only the main thread receives signals, so nothing is caught in other threads. A
+    custom handler of the process is called each time, and its exceptions are raised.
     """
 
     def __init__(self) -> None:

@@ -20,18 +20,18 @@ FAR = 1e6  # where a scaled feature is as good as clipped
 class RobustScale(nn.Module):
     """Center and scale features by constants of the training data, then clip smoothly.
 
-    A feature ``z = (x - center) / scale`` becomes ``z / sqrt(1 + (z / 3)^2)``: small
-    values stay as they are and large ones stay below 3, so that outliers and heavy
-    tails do no harm. The constants are buffers: they travel with the weights and take
-    no gradient. A missing value, NaN, becomes 0, as if it were the center.
+    A feature ``z = (x - center) / scale`` becomes ``z / sqrt(1 + (z / 3)^2)``. Small
+    values stay almost unchanged and large values stay below 3, so outliers and heavy
+    tails do no harm. The constants are buffers: they are saved with the weights and
+    have no gradient. A missing value, NaN, becomes 0, like the center.
 
     Parameters
     ----------
     n_features : int
         Number of features.
     allow_nan : bool, default=False
-        Whether values may be missing in training. If not, NaN stays NaN there, so that
-        a faulty augmentation is found.
+        Whether values may be missing in training. If not, NaN stays NaN in training
+        mode, so that a faulty augmentation is found.
 
     References
     ----------
@@ -58,13 +58,21 @@ class RobustScale(nn.Module):
         self.register_buffer("scale", torch.ones(n_features))
 
     def set_statistics(self, center: ArrayLike, scale: ArrayLike) -> None:
-        """Set the constants, both of shape ``(n_features,)``; scales are positive."""
+        """Set the constants.
+
+        Parameters
+        ----------
+        center : array-like of shape (n_features,)
+            Centers of the features.
+        scale : array-like of shape (n_features,)
+            Scales of the features, positive.
+        """
         limits = torch.finfo(self.scale.dtype)
         self.center.copy_(torch.as_tensor(center))
         self.scale.copy_(torch.as_tensor(scale).clamp(limits.tiny, limits.max))
 
     def forward(self, x: Any) -> Any:
-        """Return scaled features, of the shape of ``x``, between -3 and 3."""
+        """Return the scaled features, in the shape of `x`, between -3 and 3."""
         if not isinstance(x, SparseBatch):
             return self._clipped((x - self.center) / self.scale)
         # What zeros become is the same in all rows.
@@ -83,10 +91,10 @@ class RobustScale(nn.Module):
 
 
 class RowwiseLinear(nn.Linear):
-    """A linear layer in which a row's result does not depend on its place.
+    """A linear layer in which the result of a row does not depend on its place.
 
-    Products of fewer than a dozen columns use kernels for which it does, in the last
-    bits, so narrow layers are padded with columns that are then dropped.
+    In products of fewer than a dozen columns, the kernels of torch round differently by
+    place. So narrow layers are padded with columns that are then dropped.
     """
 
     def forward(self, x: Any) -> Tensor:
@@ -101,7 +109,7 @@ class RowwiseLinear(nn.Linear):
         ]
 
     def store(self, *, by_columns: bool) -> None:
-        """Store weights column by column, which is fast for sparse rows, or by row."""
+        """Store weights by column, which is fast for sparse rows, or by row."""
         weight = self._parameters.get("weight")
         if weight is not None:  # it may be reparameterized
             weight.data = weight.data.contiguous()

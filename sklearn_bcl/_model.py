@@ -1,4 +1,4 @@
-"""What a fit makes: a trained net, and how it reads rows."""
+"""The result of a fit: a trained net and the format of its rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Model:
     net : ContrastiveNet
     format : RowFormat
     random_state : numpy.random.RandomState
-        From which the next warm start or `partial_fit` draws. It goes on.
+        Source of the next warm start or `partial_fit`, which advance it.
     parameters : dict
         Parameters of the fit.
     """
@@ -40,7 +40,7 @@ class Model:
     parameters: dict[str, Any]
 
     def rows(self, X: Any, min_rows: int = 1) -> Rows:
-        """Read rows that are like those of the fit."""
+        """Read rows of the same format as the rows of the fit."""
         X = self.format.read(X, min_rows=min_rows)
         return Rows(X, self.format, torch.device(self.net.device))
 

@@ -1,7 +1,7 @@
-"""The skorch net behind the estimator: two views, one loss, tensor batches.
+"""The skorch net of the estimator: two views, one loss, tensor batches.
 
-It overrides what skorch's own steps call, never the steps: `infer` draws and projects
-two views, `get_loss` compares them, iterators yield whole batches ``(x, y)``.
+It overrides the methods that skorch's steps call, not the steps: `infer` draws and
+projects two views, `get_loss` compares them, iterators yield batches ``(x, y)``.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def labels_argument(loss: nn.Module) -> inspect.Parameter | None:
 
 
 def compares_shares(loss: nn.Module) -> bool:
-    """Return whether a loss of ours compares the rows of several processes."""
+    """Return whether a loss of this package compares the rows of several processes."""
     of_ours = ContrastiveLoss.forward
     return isinstance(loss, ContrastiveLoss) and type(loss).forward is of_ours
 
@@ -88,9 +88,9 @@ class ContrastiveNet(NeuralNet):
     ----------
     module : ProjectedEncoder
     augmentation : tuple of two callables
-        ``f(x, generator) -> x'`` of the first view and of the second view.
+        ``f(x, generator)`` of the first view and of the second view.
     bin_weight : float
-        Weight of the loss of the module's `bins` beside the criterion.
+        Weight of the loss of the module's `bins`, which is added to the criterion.
     keep_sparse : bool
         Whether batches of sparse rows stay sparse.
     **kwargs
@@ -119,12 +119,12 @@ class ContrastiveNet(NeuralNet):
 
     @property
     def seed(self) -> int:
-        """Seed of the training that runs."""
+        """Seed of the current training."""
         return self._run.seed
 
     @property
     def share(self) -> Share:
-        """What of each batch is for this process."""
+        """Share of each batch that belongs to this process."""
         return self._run.share
 
     def fit_rows(
@@ -136,12 +136,12 @@ class ContrastiveNet(NeuralNet):
         interrupts: Interrupts,
         share: Share,
     ) -> None:
-        """Train for `max_epochs`, or until a callback or the user ends it.
+        """Train for `max_epochs`, or until a callback or the user ends the training.
 
-        The draws depend on `seed` only. A net that was ended keeps its whole epochs,
-        and the weights after the last of them; without any, the interrupt is raised.
-        Beside other processes, the user's interrupt is always raised. Afterwards, the
-        modules are in evaluation mode.
+        The draws depend on `seed` only. A net whose training was ended keeps its
+        complete epochs and the weights after the last of them. Without a complete
+        epoch, the interrupt is raised. With other processes, the user's interrupt is
+        always raised. Afterwards, the modules are in evaluation mode.
         """
         self._run = Run(
             seed=seed,
@@ -175,7 +175,7 @@ class ContrastiveNet(NeuralNet):
             del self._run
 
     def _loop(self, rows: Rows) -> None:
-        """Train; where an epoch is cut off, go back to the end of the one before."""
+        """Train; after an incomplete epoch, return to the end of the epoch before."""
         is_ended, ended_elsewhere, share = False, False, self._run.share
         try:
             self.fit_loop(rows, epochs=self.max_epochs - len(self.history))
@@ -214,7 +214,7 @@ class ContrastiveNet(NeuralNet):
 
     @contextmanager
     def _stored_for_sparse(self) -> Iterator[None]:
-        """Store weights that read sparse rows, and their moments, column by column."""
+        """Store weights that read sparse rows, and their moments, by column."""
         if not self.keep_sparse or self.optimizer not in SIMPLE_OPTIMIZERS:
             yield
             return
@@ -230,9 +230,9 @@ class ContrastiveNet(NeuralNet):
         self._store_moments()
 
     def _store_moments(self) -> None:
-        """Store what the optimizer keeps of a weight in the order of the weight.
+        """Store the optimizer's state of a weight in the memory order of the weight.
 
-        Fused optimizers go through both as they are in memory.
+        Fused optimizers read both in the order of the memory.
         """
         for weight, state in self.optimizer_.state.items():
             for name, moment in state.items():
@@ -240,7 +240,7 @@ class ContrastiveNet(NeuralNet):
                     state[name] = torch.empty_like(weight.data).copy_(moment)
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
-        """Go on with the state of another optimizer."""
+        """Continue with the state of another optimizer."""
         self.optimizer_.load_state_dict(state)
         self._store_moments()
 
@@ -353,14 +353,14 @@ class ContrastiveNet(NeuralNet):
         return float(np.average(losses, weights=sizes))
 
     def _remedy(self) -> str:
-        """Say what to do where training diverged."""
+        """Return advice for a training that diverged."""
         return (
             f"Lower 'learning_rate' (now {self.lr!r}), raise 'temperature', or check "
             "that 'augmentation', 'encoder' and 'loss' return finite values."
         )
 
     def state_of_run(self) -> dict[str, Any]:
-        """Return all that the rest of a training follows from, but for its rows."""
+        """Return the state that determines the rest of a training, without its rows."""
         run = self._run
         return {
             **self._weights(),
@@ -378,7 +378,7 @@ class ContrastiveNet(NeuralNet):
         return modules + list(self.augmentation)
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from a state, in place of the one that training has begun with."""
+        """Replace the state at the begin of training by the state of a checkpoint."""
         run = self._run
         self._restore(state)
         for part, values in zip(self._parts, state["attributes"], strict=True):
@@ -501,7 +501,7 @@ class ContrastiveNet(NeuralNet):
         random_state: np.random.RandomState,
         before: ContrastiveNet | None,
     ) -> None:
-        """Let an encoder that measures rows do so, on top of an earlier call's."""
+        """Let an encoder with `fit_statistics` measure the rows."""
         measure = getattr(self.module_.encoder, "fit_statistics", None)
         if measure is None:
             return
@@ -524,7 +524,7 @@ class ContrastiveNet(NeuralNet):
             return
         state = dict(other.module_.state_dict())
         if not with_optimizer and self.module_.bins is not None:
-            # As the scales of features, those of a new fit.
+            # As with the scales of features, a new fit has new edges.
             state["bins.edges"] = self.module_.bins.edges
         try:
             self.module_.load_state_dict(state)

@@ -1,16 +1,16 @@
-"""Loss and gradient of a batch in one pass over blocks of anchors, on a CPU.
+r"""Loss and gradient of a batch in one pass over blocks of anchors, on a CPU.
 
-The gradient has a closed form. With the mean over anchors, or the power mean that
-`robustness` q makes of it, an anchor a weighs :math:`g_a = S_a^q / \\sum_b S_b^q`,
-where :math:`S_a = P_a / (P_a + N_a)` is its share. Then, with weights
-:math:`\\omega` that change with ranks only,
+The gradient has a closed form. Let :math:`S_a = P_a / (P_a + N_a)` be the share of
+anchor a. Under the power mean with robustness q, anchor a has the weight
+:math:`g_a = S_a^q / \sum_b S_b^q`. The importance weights :math:`\omega` are constant
+between changes of ranks, so
 
-.. math:: \\frac{dL}{ds_a^+} = -\\frac{g_a (1 - S_a)}{t}, \\qquad
-    \\frac{dL}{ds_{ai}} = \\frac{g_a \\omega_{ai} E_{ai}}{(P_a + N_a) \\, t}.
+.. math:: \frac{dL}{ds_a^+} = -\frac{g_a (1 - S_a)}{t}, \qquad
+    \frac{dL}{ds_{ai}} = \frac{g_a \omega_{ai} E_{ai}}{(P_a + N_a) \, t}.
 
-Both stand in a matrix G with a row for each anchor, and the gradient of the unit rows
-z is :math:`(G + G^T) z`. So no matrix of all similarities is kept, and none of the
-several that autograd would keep.
+With these values in a matrix G, with one row for each anchor, the gradient of the unit
+rows z is :math:`(G + G^T) z`. No matrix of all similarities is kept in memory, while
+autograd would keep several.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WORKSPACE = Workspace()
 
 
 def can_take_one_pass(z: Tensor, temperature: float) -> bool:
-    """Tell whether :func:`one_pass` applies to unit rows."""
+    """Return whether :func:`one_pass` applies to unit rows."""
     is_plain = z.device.type == "cpu" and z.dtype == torch.float32
     return is_plain and temperature >= LEAST_TEMPERATURE
 
@@ -50,23 +50,24 @@ def one_pass(
     Parameters
     ----------
     z : Tensor of float32, shape (2n, d)
-        Unit rows of the first views, then those of the second.
+        Unit rows of the first views, then of the second views.
     temperature : float
         At least 0.03.
     weights_by_rank : Tensor of shape (2n,), default=None
         Weights of the similarities of an anchor in ascending order, after two zeros for
-        the anchor itself and its positive. None weighs all alike.
+        the anchor itself and its positive. None means equal weights.
     robustness : float in [0, 1], default=0.0
         Exponent of the power mean of the shares.
     needs_gradient : bool, default=True
+        Whether to compute the gradient.
     anchors : sequence of slices, default=None
-        The rows that are anchors; None stands for all.
+        Rows that are anchors. None means all rows.
 
     Returns
     -------
     losses : Tensor of shape (n_anchors,)
     gradient : Tensor of shape (2n, d) or None
-        Of the mean of the losses by `z`, times `total_weight`.
+        Gradient of the mean of the losses, times `total_weight`.
     total_weight : Tensor
         Sum of the weights of the anchors in this mean: a scalar.
     """

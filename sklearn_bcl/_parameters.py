@@ -1,6 +1,6 @@
 """From the parameters of the estimator, a dict of plain values, to rows and a net.
 
-Between the two, what the parameters ask of each other and of the data.
+It also checks which parameters are allowed together, and with these rows.
 """
 
 from __future__ import annotations
@@ -98,8 +98,9 @@ def read_rows(
 ) -> Rows:
     """Return the rows of a fit, with their labels if a parameter asks for them.
 
-    `row_format` is that of an earlier fit that this one goes on with. `incremental`
-    fits are followed by others. `owner` is the class of the estimator, for messages.
+    `row_format` is the format of an earlier fit that this fit continues. After an
+    `incremental` fit, others may follow. `owner` is the class of the estimator, for
+    messages.
     """
     _check_checkpoint(parameters, incremental)
     device = resolve_device(parameters["device"])
@@ -134,7 +135,7 @@ def read_rows(
 
 
 def _check_checkpoint(parameters: dict[str, Any], incremental: bool) -> None:
-    """Raise if a checkpoint is asked for where no fit could go on from it."""
+    """Raise if a checkpoint is asked for where no fit could resume from it."""
     if not find_callbacks(parameters["callbacks"], Checkpoint):
         return
     if incremental:
@@ -181,7 +182,7 @@ def _are_same(value: Any, default: Any) -> bool:
 def _idle(
     parameters: dict[str, Any], row_format: RowFormat
 ) -> Iterator[tuple[str, str]]:
-    """Yield the parameters that cannot act beside the others, with the reasons."""
+    """Yield the parameters that have no effect given the others, with the reasons."""
     layout = row_format.layout
     encoder = resolve_encoder(parameters["encoder"], layout is not None)
     if encoder != "mlp":

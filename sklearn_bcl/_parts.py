@@ -1,7 +1,7 @@
-"""Plain values made into the parts of a net: encoder, augmentation, loss, optimizer.
+"""The parts of a net from plain values: encoder, augmentation, loss, optimizer.
 
-What the user hands in is copied, and each part is tried on two rows before training, so
-that an error comes early and names the parameter.
+Parts that the user passes are copied. Each part is tried on two rows before training,
+so that an error comes early and names the parameter.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def make_loss(
 ) -> nn.Module:
     """Return a new loss, or a copy of a module.
 
-    A new one gets those of the parameters that it has. `labels` are two labels on which
-    a module that takes labels is tried.
+    A new loss gets only the `parameters` that its constructor has. `labels` are two
+    labels to try a module that takes labels.
     """
     if isinstance(loss, str):
         names = inspect.signature(LOSSES[loss]).parameters
@@ -237,9 +237,10 @@ def _try_augmentation(
 
 
 def check_picklable(name: str, part: Any) -> None:
-    """Raise ``ValueError`` for a part that no process could be sent.
+    """Raise ``ValueError`` for a part that cannot be sent to another process.
 
-    What only lacks an importable name, as a lambda, goes to the workers of joblib.
+    A part that only lacks an importable name, such as a lambda, is allowed: joblib
+    sends it to its workers.
     """
     try:
         pickle.dumps(part)
@@ -254,7 +255,7 @@ def check_picklable(name: str, part: Any) -> None:
 
 
 def _check_codes(view: Tensor, columns: Columns) -> None:
-    """Raise if a view of rows holds something else than codes of categories."""
+    """Raise if a view of rows has a value that is not a code of a category."""
     for j, categories in columns.by_number.items():
         codes = view[:, j][~view[:, j].isnan()]
         most = len(categories.frequent)
@@ -389,7 +390,7 @@ def _new_module(
 def make_optimizer(
     optimizer: str | Callable[..., Any], weight_decay: float, device: torch.device
 ) -> dict[str, Any]:
-    """Return an optimizer as skorch takes it, but for the learning rate."""
+    """Return an optimizer as skorch takes it, without the learning rate."""
     factory, settings = optimizer_factory(optimizer)
     if not isinstance(optimizer, str):
         _try_optimizer(optimizer)

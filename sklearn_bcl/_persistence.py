@@ -1,7 +1,7 @@
 """A fitted model as tensors and plain values, and back.
 
-Parameters, what rows are, and the history are plain values of JSON; all else are
-tensors. Parts that are not ours are saved by their tensors only: who loads the file
+Parameters, the format of rows and the history are plain values of JSON. All other
+values are tensors. A custom part is saved by its tensors only, so the caller of `load`
 passes the part.
 """
 
@@ -83,7 +83,10 @@ def describe(
 def restore(
     tensors: Tensors, document: dict[str, Any], parts: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Model]:
-    """Return parameters and model of a file; `parts` are those of the caller."""
+    """Return the parameters and the model of a file.
+
+    `parts` are the custom parts that the caller passes.
+    """
     parameters = {
         name: _from_plain(name, value, parts)
         for name, value in document["parameters"].items()
@@ -232,7 +235,7 @@ def _from_plain(name: str, value: Any, parts: Mapping[str, Any]) -> Any:
 
 
 def _is_public(value: Any, module: Any) -> bool:
-    """Return whether a value is an instance of a public class of a module of ours."""
+    """Return whether a value is an instance of a public class of a module."""
     name = type(value).__name__
     return name in module.__all__ and getattr(module, name) is type(value)
 

@@ -57,8 +57,8 @@ def pairwise(
         n = len(others) - among_themselves
         if n == 0:
             raise ValueError(
-                "'X' has a single row, which has no candidate beside itself. Give more "
-                "rows, or candidates 'Y'."
+                "'X' has a single row, which has no candidate. Give more rows, or "
+                "candidates 'Y'."
             )
         found = of_ranks(np.arange(1, n + 1) / n)
         if among_themselves:  # an anchor has no rank itself, and comes first

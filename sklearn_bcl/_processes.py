@@ -1,7 +1,7 @@
 """Processes that train one model together, each on its share of every batch.
 
-A launcher (torchrun, Slurm, Ray Train) starts them and connects them. Whoever wants
-them to train together says so by :func:`all_processes`; nothing here happens before.
+A launcher (torchrun, Slurm, Ray Train) starts and connects the processes. They train
+together only within a block of :func:`all_processes`.
 """
 
 from __future__ import annotations
@@ -29,14 +29,23 @@ def _this_thread() -> tuple[int, int]:
 
 @dataclass
 class Processes:
-    """The processes of a block of :func:`all_processes`.
+    """The processes of a block of :func:`all_processes`, which creates this object.
 
-    Attributes
+    Parameters
     ----------
-    rank : int
-        Number of this process, from 0.
-    size : int
+    rank : int, default=0
+        Number of this process, from 0 on.
+    size : int, default=1
         Number of processes.
+
+    Examples
+    --------
+    Without a launcher, there is one process.
+
+    >>> from sklearn_bcl.distributed import all_processes
+    >>> with all_processes() as processes:
+    ...     processes.rank, processes.size, processes.is_main
+    (0, 1, True)
     """
 
     rank: int = 0
@@ -48,7 +57,7 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that prints and saves, that of rank 0."""
+        """Whether this process has rank 0, and so prints and saves."""
         return self.rank == 0
 
     def _group(self, device_type: str) -> Any:
@@ -75,7 +84,7 @@ class Processes:
         return [value for _, value in given]
 
     def _break(self) -> None:
-        """Close the connections, so that the others do not wait for this process."""
+        """Close the connections, so that other processes do not wait for this one."""
         self._is_broken = True
         for group in self._groups.values():
             with suppress(Exception):
@@ -84,7 +93,7 @@ class Processes:
 
 
 class OtherProcessError(RuntimeError):
-    """Another process of a training does not do its part."""
+    """Another process of a training has failed or makes other calls."""
 
     is_disconnected = False
 
@@ -94,48 +103,49 @@ _CURRENT: ContextVar[Processes | None] = ContextVar("processes", default=None)
 
 @contextmanager
 def all_processes(timeout: float = 1800) -> Iterator[Processes]:
-    """Let all processes of a launcher train one model together.
+    """Train one model with all processes of a launcher.
 
     Within the block, each call of `fit` or `partial_fit` of a
-    :class:`~sklearn_bcl.BCLEmbedder` is one training by all processes. Each gives the
-    same rows and the same parameters, trains on its share of every batch, and ends with
-    the same fitted estimator. ``batch_size`` is that of all processes together, so the
-    model is the one that a single process would train, up to rounding. `transform`,
-    `score` and posteriors stay local.
+    :class:`~sklearn_bcl.BCLEmbedder` is one training by all processes. All processes
+    pass the same rows and the same parameters. Each process trains on its share of
+    every batch, and all processes end with the same fitted estimator. ``batch_size`` is
+    the number of rows of all processes together. So the model is the model of a single
+    process, up to rounding. `transform`, `score` and the posteriors remain local.
 
-    Processes are connected by the process group of :mod:`torch.distributed` that
-    exists. If there is none, one is made from the variables that ``torchrun`` sets, and
-    ended with the block. Without a launcher, the block changes nothing.
+    The block uses the process group of :mod:`torch.distributed` if there is one.
+    Otherwise, it creates a process group from the variables that ``torchrun`` sets, and
+    destroys it at the end. Without a launcher, the block has no effect.
 
     Parameters
     ----------
     timeout : float > 0, default=1800
-        Seconds that a process waits for the others before it gives up.
+        Time in seconds that a process waits for the other processes.
 
     Yields
     ------
     processes : Processes
-        With ``rank``, ``size`` and ``is_main``, by which one process prints and saves.
+        Object with ``rank``, ``size`` and ``is_main``, for example to save on one
+        process.
 
     Raises
     ------
     ValueError
-        If `timeout` is not positive; in `fit`, on all processes, if they differ in
-        their rows, parameters or states.
+        If `timeout` is not positive. In `fit`, on all processes, if the rows,
+        parameters or states of the processes differ.
     RuntimeError
-        In `fit`, if another process fails, is interrupted or makes other calls. The
-        estimator is then as before. If it was in training, no other fit can follow in
-        the block.
+        If the block is inside another one. In `fit`, if another process fails, is
+        interrupted or makes other calls: the estimator then stays as before. If this
+        happens during training, no other fit is possible in the block.
 
     Notes
     -----
-    Fits in other threads or processes, such as those of a search with ``n_jobs=2``, are
-    not part of it: each is a training of its own.
+    A fit in another thread or in a worker process, such as in a search with
+    ``n_jobs=2``, is a separate training.
 
     Examples
     --------
-    The same script serves one process, ``python fit.py``, and several, ``torchrun
-    --nproc-per-node 4 fit.py``.
+    The same script runs as one process with ``python fit.py`` and as four processes
+    with ``torchrun --nproc-per-node 4 fit.py``.
 
     >>> from sklearn.datasets import load_iris
     >>> from sklearn_bcl import BCLEmbedder
@@ -173,7 +183,7 @@ def all_processes(timeout: float = 1800) -> Iterator[Processes]:
 
 
 def _join(timeout: timedelta) -> bool:
-    """Make the process group of a launcher, unless there is one, and tell if so."""
+    """Create the process group of a launcher if needed; return whether it was."""
     if not dist.is_available() or dist.is_initialized():
         return False
     if not all(name in os.environ for name in LAUNCHER_VARIABLES):
@@ -188,9 +198,10 @@ def _join(timeout: timedelta) -> bool:
 
 @contextmanager
 def share_of_fit() -> Iterator[Share]:
-    """Return what of each batch is for this process; all of it but for groups.
+    """Yield the share of each batch that this process trains on.
 
-    If the fit fails here, it fails in all processes.
+    Without other processes, the share is the whole batch. If the fit fails in this
+    block, it fails in all processes.
     """
     processes = _CURRENT.get()
     if processes is None or processes.size == 1 or processes._thread != _this_thread():
@@ -215,7 +226,7 @@ def share_of_fit() -> Iterator[Share]:
 
 @contextmanager
 def _reported() -> Iterator[None]:
-    """Say what a broken connection means."""
+    """Explain the error of a broken connection."""
     try:
         yield
     except RuntimeError as error:
@@ -228,16 +239,15 @@ def _reported() -> Iterator[None]:
 
 
 class Share:
-    """The share of each batch that is this process's, and what all have in common.
+    """The share of each batch that belongs to this process, and the exchange of values.
 
-    Gradients are those of the mean of what the processes compute. So a value that all
-    of them compute from all rows has the gradients that it has in one process.
+    Gradients are the gradients of the mean of the values of all processes. So a value
+    that each process computes from all rows has the same gradients as in one process.
 
     Parameters
     ----------
     processes : Processes, default=None
-        None stands for a process that trains alone. Then each method returns what it
-        is given.
+        None is a process that trains alone. Each method then returns its argument.
     """
 
     def __init__(self, processes: Processes | None = None) -> None:
@@ -249,9 +259,9 @@ class Share:
         self._agreed: Exception | None = None
 
     def begin_training(self) -> None:
-        """From now on, a process that fails leaves the others in the middle of a step.
+        """Begin training: from now on, a process that fails interrupts the others.
 
-        Until then, processes only tell each other what they have, and can go on.
+        Before, processes only exchange values and can continue after an error.
         """
         self.exchange("begins to train")
         self._trains = True
@@ -280,32 +290,32 @@ class Share:
         return self  # there is one for a training
 
     def rows(self, n_rows: int) -> slice:
-        """Return which of the rows of a batch are this process's; maybe none."""
+        """Return which rows of a batch belong to this process; there may be none."""
         first, stop = (n_rows * (self.rank + i) // self.size for i in (0, 1))
         return slice(first, stop)
 
     def anchors(self, n_rows: int) -> list[slice]:
-        """Return which of the ``2 * n_rows`` projections of two views are."""
+        """Return which of the ``2 * n_rows`` projections belong to this process."""
         if self.size == 1:
             return [slice(0, 2 * n_rows)]
         own = self.rows(n_rows)
         return [own, slice(n_rows + own.start, n_rows + own.stop)]
 
     def gather(self, x: Tensor, n_rows: int) -> Tensor:
-        """Return the rows ``(n_rows, ...)`` of all processes, with their gradients."""
+        """Return the rows ``(n_rows, ...)`` of all processes, with gradients."""
         if self.size == 1:
             return x
         rows: Tensor = _Gather.apply(x, self, n_rows)
         return rows
 
     def gather_anchors(self, x: Tensor, n_rows: int) -> Tensor:
-        """Return values ``(2 * n_rows,)`` of all anchors, from those of our own."""
+        """Return the values ``(2 * n_rows,)`` of all anchors, from the own values."""
         if self.size == 1:
             return x
         return self.gather(x.unflatten(0, (2, -1)).T, n_rows).T.flatten()
 
     def sum(self, x: Tensor) -> Tensor:
-        """Return the sum of what all processes have, with its gradients."""
+        """Return the sum of the values of all processes, with gradients."""
         if self.size == 1:
             return x
         total: Tensor = _Sum.apply(x, self)
@@ -322,7 +332,7 @@ class Share:
         return self.exchange("shares a value", value if self.rank == 0 else None)[0]
 
     def check_same(self, values: dict[str, Any]) -> None:
-        """Raise ``ValueError`` in all processes if they differ in a value."""
+        """Raise ``ValueError`` in all processes if a value differs between them."""
         given = self.exchange("compares what it fits", values)
         others = [k for k in values if any(g.get(k) != values[k] for g in given)]
         others += [k for k in given[0] if k not in values]
@@ -335,9 +345,9 @@ class Share:
             )
 
     def check_weights(self, *modules: nn.Module) -> None:
-        """Raise unless all processes have the same weights; give all the same buffers.
+        """Raise if weights differ between processes; share the buffers of the first.
 
-        Buffers are what modules count in their own rows. They come from the first.
+        Buffers are computed from the rows of each process, so they may differ.
         """
         if self.size == 1:
             return
@@ -356,8 +366,9 @@ class Share:
     ) -> None:
         """Replace gradients by their mean over the processes.
 
-        Parameters without a gradient in any process stay without. Which those are is
-        asked in the first step of an epoch, or, if it may change, in each.
+        A parameter without a gradient in any process keeps none. Processes exchange
+        which parameters have one in the first step of an epoch, or in each step if
+        `may_change`.
         """
         if self.size == 1:
             return

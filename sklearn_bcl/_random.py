@@ -1,8 +1,8 @@
-"""Draws of a training that leave the generators of the process alone.
+"""Random draws of a training that leave the global generators unchanged.
 
-Our own parts draw from a generator that they are given. Code of others may know only
-torch's global generators, which belong to all threads: they are lent to it for one call
-at a time, in a state of the training's own.
+Parts of this package draw from a generator that they receive. Custom parts may use only
+torch's global generators, which belong to all threads. So the global generators are
+lent to a custom part for one call at a time, in a state that belongs to the training.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ _DRAWING = {
 
 
 class Float32Factories(TorchFunctionMode):
-    """New tensors are float32, unless a dtype is asked for, whatever torch's default.
+    """New tensors are float32 unless a dtype is given, whatever torch's default dtype.
 
-    With a `generator`, draws on the CPU come from it unless another is given, so the
-    weights of a new module depend on nothing else.
+    With a `generator`, draws on the CPU come from this generator unless another one is
+    given. So the weights of a new module depend on the generator only.
     """
 
     def __init__(self, generator: Generator | None = None) -> None:
@@ -130,13 +130,13 @@ def _is_known(kind: Any) -> bool:
 
 
 class Draws:
-    """A generator, and a state of torch's global ones, both from one seed.
+    """A generator, and a state of torch's global generators, both from one seed.
 
     Parameters
     ----------
     seed : int
     device : torch.device
-        Where the draws are made.
+        Device of the draws.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
@@ -150,16 +150,16 @@ class Draws:
         return {"generator": self.generator.get_state(), "lent": lent}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         self.generator.set_state(state["generator"])
         self._states = {d: state["lent"][str(d)] for d in self._states}
 
     @contextmanager
     def lent(self, when: bool = True) -> Iterator[None]:
-        """Let torch's global generators go on where the last call left ours.
+        """Set torch's global generators to their state after the last such call.
 
-        They are as before afterwards. While other threads wait to borrow them, they
-        may draw numbers of ours.
+        Afterwards, they have their former state again. Other threads that draw during
+        the call may receive numbers of this state.
         """
         if not when:
             yield
@@ -192,7 +192,7 @@ def _set_states(states: dict[torch.device, Tensor]) -> None:
 
 @contextmanager
 def drawing_from(generator: Generator) -> Iterator[None]:
-    """Let code that knows no generators draw from one, as kornia's."""
+    """Let code without a generator argument, such as kornia, draw from a generator."""
     if generator.device.type == "cpu":
         with Float32Factories(generator):
             yield

@@ -1,8 +1,8 @@
 """Ranks of similarities, fast on a CPU.
 
-NumPy's vectorized sorts take a fraction of the time of torch's, and sorting values
-takes less than sorting indices. So a key holds a similarity and, in its last bits, the
-index of its column, which decides between ties.
+NumPy's vectorized sorts are faster than torch's, and sorting values is faster than
+sorting indices. So a key holds a similarity and, in its last bits, the index of the
+column, which decides between ties.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MOST_SHORT_KEYS = 2**11  # columns whose indices leave 20 bits of a key for the 
 class Workspace(threading.local):
     """Memory for the sort of a block, which each thread keeps.
 
-    New memory in every step would take as long as the sort.
+    Allocating new memory in every step would take as long as the sort.
     """
 
     shape: tuple[int, int] = (0, 0)
@@ -42,20 +42,21 @@ class Workspace(threading.local):
 def ascending(cosines: Tensor, buffer: Tensor, keys: Tensor, order: Tensor) -> Tensor:
     """Return the indices that sort each row of cosines on a CPU, in float32.
 
-    Up to 2,048 columns, keys have 32 bits, and cosines closer than 2^-20 may pass for
-    ties. That is near the rounding of their products. Of more columns, keys are exact.
+    Up to 2,048 columns, keys have 32 bits, and cosines closer than 2^-20 may count as
+    ties, which is near the rounding of their products. With more columns, keys are
+    exact.
 
     Parameters
     ----------
     cosines : Tensor of shape (n_rows, n_columns)
         Values from -1.0005 to 1, up to rounding.
     buffer, keys, order : Tensor of float32, int32, int64
-        Of the same shape, for results.
+        Memory of the same shape, for results.
 
     Returns
     -------
     order : Tensor of int64, shape (n_rows, n_columns)
-        That tensor, or a new one.
+        The tensor `order`, or a new one.
     """
     n_columns = cosines.shape[1]
     if n_columns > MOST_SHORT_KEYS:
@@ -79,7 +80,7 @@ def exact_order(values: Tensor) -> tuple[Tensor, Tensor]:
     order : Tensor of int64, shape (n_rows, n_columns)
         Columns in the order of their values, ascending for equal values.
     is_tied : Tensor of bool, shape (n_rows, n_columns - 1)
-        Whether the value at a place in this order is that of the next place.
+        Whether a value in this order equals the next value.
     """
     bits = (values + 0.0).view(torch.int32)  # -0.0 becomes 0.0
     bits ^= (bits >> 31) & (2**31 - 1)  # negative floats are in descending order
@@ -96,13 +97,14 @@ def exact_order(values: Tensor) -> tuple[Tensor, Tensor]:
 def by_rank(values: Tensor, table: Tensor) -> Tensor:
     """Look up a table by the rank of each value in its row.
 
-    A rank counts the values that are at most as large, so tied ones share the highest.
+    A rank is the number of values that are at most as large, so tied values share the
+    highest rank.
 
     Parameters
     ----------
     values : Tensor of float32, shape (n_rows, n_columns)
     table : Tensor of shape (n_columns,)
-        What to return for the ranks 1 to the number of columns.
+        Results for the ranks 1 to the number of columns.
 
     Returns
     -------

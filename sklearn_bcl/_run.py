@@ -1,4 +1,4 @@
-"""What belongs to one training: its draws, and what it shares with other processes."""
+"""The state of one training: its draws, and its exchange with other processes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ class EndedElsewhere(KeyboardInterrupt):
 
 @dataclass
 class Run:
-    """A call of `ContrastiveNet.fit_rows`.
+    """State of one call of `ContrastiveNet.fit_rows`.
 
-    Generators cannot be pickled and data should not be, so a net drops it after.
+    The net drops it after the call: generators cannot be pickled, and data should not
+    be.
 
     Parameters
     ----------
     seed : int
-        From which all draws follow.
+        Seed of all draws.
     device : torch.device
     validation_rows : Rows or None
     loss_takes_labels : bool
@@ -56,14 +57,14 @@ class Run:
         self._own_draws: Draws | None = None
 
     def begin_epoch(self, number: int) -> None:
-        """Make ready what an epoch draws, if no other process has ended training."""
+        """Prepare the draws of an epoch, unless another process has ended it."""
         if not all(self.share.exchange(NEXT_EPOCH, True)):
             raise EndedElsewhere
         self.share.begin_epoch()
         self._draw_own(number)
 
     def begin_validation(self) -> None:
-        """Draw the same views in every epoch, so that losses compare."""
+        """Reset the draws, so that all epochs validate on the same views."""
         self._validation_draws = Draws(self.seed, self.device)
         self._draw_own(0)
 
@@ -73,11 +74,11 @@ class Run:
             self._own_draws = Draws(zlib.crc32(words.encode()), self.device)
 
     def end(self) -> None:
-        """Let no process begin another epoch."""
+        """Tell the other processes not to begin another epoch."""
         self.share.exchange(NEXT_EPOCH, False)
 
     def shared_draws(self, training: bool) -> Draws:
-        """Return the draws of a step that all processes have in common."""
+        """Return the draws of a step that are the same in all processes."""
         return self.draws if training else self._validation_draws
 
     def own_draws(self, training: bool) -> Draws:

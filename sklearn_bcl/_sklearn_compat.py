@@ -1,4 +1,4 @@
-"""The only importer of private scikit-learn names: what moves there is mended here."""
+"""The only module that imports private names of scikit-learn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ get_feature_names = _get_feature_names
 
 
 def check_feature_names(X: Any, names: Any, owner: str) -> None:
-    """Compare the feature names of `X` with those that `owner` was fitted on."""
+    """Compare the feature names of `X` with the names from the fit of `owner`."""
     # scikit-learn reads the names from an estimator, and its class for messages.
     fitted = type(owner, (), {})()
     if names is not None:

@@ -1,4 +1,4 @@
-"""Batches of rows that are mostly zero, of which only the other values are kept."""
+"""Batches of sparse rows, which keep only the non-zero values."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from torch.nn import functional as F
 class SparseBatch:
     """The non-zero values of some rows, row by row, in the order of the columns.
 
-    It lives on the CPU, and stands for a dense tensor where that is too large: 256 rows
-    of 20,000 features at 0.5 % are 26,000 values, not five million.
+    It is on the CPU and replaces a dense tensor that would be too large: 256 rows of
+    20,000 features with a density of 0.5 % have 26,000 values instead of five million.
 
     Parameters
     ----------
@@ -26,10 +26,10 @@ class SparseBatch:
     columns : Tensor of shape (n_values,)
         Column of each value, ascending in each row.
     starts : Tensor of shape (n_rows + 1,)
-        Place of the first value of each row, and the number of values.
+        Index of the first value of each row, and the number of values.
     n_features : int
     background : Tensor of shape (n_features,), default=None
-        What is added to each row; None stands for zeros.
+        Vector to add to each row. None means zeros.
     """
 
     values: Tensor
@@ -50,7 +50,7 @@ class SparseBatch:
 
     @classmethod
     def joined(cls, batches: Sequence[SparseBatch]) -> SparseBatch:
-        """Return the rows of all batches, one after the other."""
+        """Return the rows of all batches as one batch."""
         sizes = torch.cat([batch.starts.diff() for batch in batches])
         return cls(
             torch.cat([batch.values for batch in batches]),
@@ -98,7 +98,7 @@ class SparseBatch:
         return 2
 
     def numel(self) -> int:
-        """Return the number of values, with the zeros."""
+        """Return the number of values, including zeros."""
         return math.prod(self.shape)
 
     def to_dense(self) -> Tensor:
@@ -123,8 +123,8 @@ class SparseBatch:
     def product(self, weight: Tensor) -> Tensor:
         """Return the product with ``weight.T``, of shape ``(n_rows, len(weight))``.
 
-        It is fast where `weight` ``(size, n_features)`` lies column by column in
-        memory. A row's result does not depend on the others.
+        The product is fast if `weight`, of shape ``(size, n_features)``, is stored
+        column by column. The result of a row does not depend on the other rows.
         """
         product = F.embedding_bag(
             self.columns,
@@ -141,9 +141,9 @@ class SparseBatch:
     def redrawn(self, rate: float, generator: Generator) -> SparseBatch:
         """Return a view in which values of each column come from other rows.
 
-        Each value, zeros included, is replaced with probability `rate` by the value
-        that a random row of the batch has there. In a column, that is the row a random
-        number of places further on, so only what is not zero moves.
+        Each value, including zeros, is replaced with probability `rate` by a value of
+        the same column in another row. In each column, the other row is a random number
+        of rows further on, the same number for all rows. So only non-zero values move.
         """
         n_rows, n_features = self.shape
         rows, columns = self.rows, self.columns

@@ -1,19 +1,22 @@
-"""Random views of tables and images, a batch at a time on the batch's device.
+"""Random views of tables and images.
 
-An augmentation is any picklable callable ``f(x, generator) -> x'``:
+An augmentation is any picklable callable ``f(x, generator)`` that returns a new tensor
+of the shape of ``x``:
 
-- ``x`` is a float tensor of shape ``(n_rows, n_features)`` in the units of the data, or
-  of images of shape ``(n, channels, height, width)``. A category is its code, a whole
-  number from 0 on, and NaN is a missing value.
-- ``generator`` is a :class:`torch.Generator` on the device of ``x``.
-- The result is a new tensor of the same shape.
+- ``x`` is a float32 batch of rows of shape ``(n, n_features)``, in the units of the
+  data. In a table, a category is a whole number from 0 on, its code, and NaN is a
+  missing value. A batch of images has the shape ``(n, channels, height, width)``.
+- ``generator`` is a :class:`torch.Generator` on the device of ``x``. The augmentation
+  draws its random numbers from ``generator``.
 
-A callable that also has an argument ``categorical`` is told which columns hold
-categories, by a boolean tensor of shape ``(n_features,)``, or None if none does. Codes
-must stay valid codes. NaN in a view is a missing value.
+If the callable has an argument ``categorical``, it is called as ``f(x, generator,
+categorical=mask)``. The mask is a boolean tensor of shape ``(n_features,)`` that marks
+the columns of categories, or None if there are none. The codes in a view must be valid
+codes.
 
-Those here take a feature's distribution and the range of pixels from the batch itself,
-whose rows are a random draw of the training rows, so they keep no state and no data.
+The augmentations of this module keep no data. They estimate the distribution of a
+feature, or the range of pixels, from the batch: its rows are a random draw of the
+training rows.
 """
 
 from __future__ import annotations
@@ -52,9 +55,9 @@ def _random_mask(x: Tensor, rate: float, generator: Generator) -> Tensor:
 
 
 def _without_gaps(statistic: Tensor, of_present: Tensor) -> Tensor:
-    """Return a statistic of each column; where values are missing, that of the others.
+    """Return a statistic of each column; replace NaN by the same statistic without NaN.
 
-    Both are the same where none is missing, but for rounding.
+    In columns without missing values, both are equal up to rounding.
     """
     return torch.where(statistic.isnan(), of_present, statistic)
 
@@ -94,20 +97,20 @@ class OfColumns(nn.Module):
 
 
 class FeatureCorruption(BaseEstimator):
-    """Redraw random features from their empirical marginals (SCARF).
+    """Replace random values by values of other rows (SCARF).
 
-    Each value of each row is replaced, with probability `rate`, by the value that
-    the same feature has in another, randomly drawn row of the batch. Values stay
-    realistic for every kind of feature: categories, integers, heavy tails. A missing
-    value is redrawn like any other, and a redrawn value may be missing.
+    With probability `rate`, a value is replaced by the value of the same feature in
+    another, random row of the batch. So a replaced value is always a realistic value of
+    its feature: a category, an integer or a value of a heavy tail. A missing value is
+    replaced like any other value, and the new value may be missing.
 
-    In batches that are kept sparse, one random shift of the rows says for all rows of a
-    column where redrawn values come from, so that zeros need not be looked at.
+    For batches that stay sparse, all replaced values of a column come from rows at the
+    same random distance. Zeros then need no computation.
 
     Parameters
     ----------
     rate : float in [0, 1], default=0.3
-        Probability that a value is redrawn.
+        Probability that a value is replaced.
 
     References
     ----------
@@ -127,7 +130,25 @@ class FeatureCorruption(BaseEstimator):
         self.rate = rate
 
     def __call__(self, x: Any, generator: Generator) -> Any:
-        """Return a corrupted copy of ``x``, shape ``(n_rows, n_features)``."""
+        """Return a view of a batch of rows.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, n_features)
+            Rows of a table.
+        generator : torch.Generator
+            Source of the random numbers.
+
+        Returns
+        -------
+        view : Tensor of shape (n, n_features)
+            The rows, with some values replaced.
+
+        Raises
+        ------
+        ValueError
+            If `rate` is out of range.
+        """
         check_interval("rate", self.rate, 0, 1)
         if isinstance(x, SparseBatch):
             return x.redrawn(self.rate, generator)
@@ -138,10 +159,10 @@ class FeatureCorruption(BaseEstimator):
 
 
 class FeatureMasking(BaseEstimator):
-    """Replace random features by their mean over the batch.
+    """Replace random values by the mean of their feature in the batch.
 
-    A category is replaced by the most frequent one of the batch. Means are over the
-    values that are not missing.
+    A category is replaced by the most frequent category of its column in the batch. The
+    mean ignores missing values.
 
     Parameters
     ----------
@@ -164,7 +185,27 @@ class FeatureMasking(BaseEstimator):
     def __call__(
         self, x: Tensor, generator: Generator, categorical: Tensor | None = None
     ) -> Tensor:
-        """Return a masked copy of ``x``, shape ``(n_rows, n_features)``."""
+        """Return a view of a batch of rows.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, n_features)
+            Rows of a table.
+        generator : torch.Generator
+            Source of the random numbers.
+        categorical : Tensor of bool, shape (n_features,), default=None
+            Which columns hold categories. None means no column.
+
+        Returns
+        -------
+        view : Tensor of shape (n, n_features)
+            The rows, with some values replaced.
+
+        Raises
+        ------
+        ValueError
+            If `rate` is out of range.
+        """
         check_interval("rate", self.rate, 0, 1)
         center = _without_gaps(x.mean(dim=0), x.nanmean(dim=0))
         if categorical is not None:
@@ -175,9 +216,10 @@ class FeatureMasking(BaseEstimator):
 
 
 class GaussianNoise(BaseEstimator):
-    """Add Gaussian noise in proportion to each feature's spread in the batch.
+    """Add Gaussian noise to the numbers of a table.
 
-    Categories and missing values stay as they are.
+    The standard deviation of the noise is proportional to the standard deviation of the
+    feature in the batch. Categories and missing values stay unchanged.
 
     Parameters
     ----------
@@ -188,7 +230,7 @@ class GaussianNoise(BaseEstimator):
     --------
     >>> import torch
     >>> from sklearn_bcl.augmentations import GaussianNoise
-    >>> x = torch.tensor([[0.0, 5.0], [1000.0, 5.0]])  # the second is constant
+    >>> x = torch.tensor([[0.0, 5.0], [1000.0, 5.0]])  # the second feature is constant
     >>> GaussianNoise(scale=0.1)(x, torch.Generator().manual_seed(0))[:, 1]
     tensor([5., 5.])
     """
@@ -199,7 +241,27 @@ class GaussianNoise(BaseEstimator):
     def __call__(
         self, x: Tensor, generator: Generator, categorical: Tensor | None = None
     ) -> Tensor:
-        """Return a noisy copy of ``x``, shape ``(n_rows, n_features)``."""
+        """Return a view of a batch of rows.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, n_features)
+            Rows of a table.
+        generator : torch.Generator
+            Source of the random numbers.
+        categorical : Tensor of bool, shape (n_features,), default=None
+            Which columns hold categories. None means no column.
+
+        Returns
+        -------
+        view : Tensor of shape (n, n_features)
+            The rows with noise.
+
+        Raises
+        ------
+        ValueError
+            If `scale` is negative.
+        """
         check_interval("scale", self.scale, 0, None, closed="left")
         noise = torch.randn(
             x.shape, generator=generator, device=x.device, dtype=x.dtype
@@ -216,31 +278,34 @@ class GaussianNoise(BaseEstimator):
 class ImageAugmentation(BaseEstimator):
     """Crop, flip, color jitter, grayscale and blur: the views of SimCLR and BCL.
 
-    Each image has a draw of its own. Colors and blur are kornia's (extra ``vision``),
-    on the device of the batch. Its color operations need pixels in [0, 1], so the range
-    of the batch is mapped to that and back: images may be in [0, 1], in [0, 255] or
-    standardized. Saturation, hue and grayscale apply to three channels only.
+    Each image has its own random draw. Color operations and blur are from kornia (extra
+    ``vision``) and run on the device of the batch. They need pixels in [0, 1], so the
+    range of the batch is mapped to [0, 1] and back. Images may thus have any range,
+    such as [0, 255], or be standardized. Changes of saturation and hue, and grayscale,
+    apply only to images with three channels.
 
     Parameters
     ----------
     crop_scale : float in (0, 1], default=0.4
-        Least share of an image's area that a crop keeps, before it is resized to the
-        size of the image. The share is uniform, the ratio of the sides log-uniform from
-        3/4 to 4/3, cut off where the image ends. 1 leaves images as they are.
+        Smallest fraction of the image's area that a crop keeps. The crop is then
+        resized to the size of the image. The fraction is uniform. The aspect ratio is
+        log-uniform in [3/4, 4/3], limited by the borders of the image. 1 means no crop.
     flip : float in [0, 1], default=0.5
-        Probability of a horizontal flip. 0 where left and right differ in meaning.
+        Probability of a horizontal flip. Set it to 0 if left and right differ in
+        meaning.
     jitter : float in [0, 1], default=0.4
-        Strength of changes of brightness, contrast and saturation, factors from
-        [1 - jitter, 1 + jitter]; hue changes by a quarter of it. Applied with
-        probability 0.8.
+        Strength of the color jitter, which has the probability 0.8. Brightness,
+        contrast and saturation change by factors in [1 - jitter, 1 + jitter]. Hue
+        changes by up to jitter / 4.
     grayscale : float in [0, 1], default=0.2
-        Probability that an image loses its colors.
+        Probability that an image becomes gray.
     blur : float in [0, 1], default=0.5
-        Probability of a Gaussian blur of 0.1 to 2 pixels.
+        Probability of a Gaussian blur, with a standard deviation of 0.1 to 2 pixels and
+        a kernel of 3x3 pixels.
 
     Notes
     -----
-    The paper's pipeline is the default with ``crop_scale=0.08``.
+    ``crop_scale=0.08`` with the other defaults is the pipeline of the BCL paper.
 
     References
     ----------
@@ -271,7 +336,27 @@ class ImageAugmentation(BaseEstimator):
         self.blur = blur
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
-        """Return views of images ``x``, shape ``(n, channels, height, width)``."""
+        """Return a view of a batch of images.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, channels, height, width)
+            Images.
+        generator : torch.Generator
+            Source of the random numbers.
+
+        Returns
+        -------
+        view : Tensor of shape (n, channels, height, width)
+            Augmented images, in the range of the pixels of `x`.
+
+        Raises
+        ------
+        ValueError
+            If `x` does not have four dimensions, or a parameter is out of range.
+        ImportError
+            If kornia is needed and not installed.
+        """
         if x.ndim != 4:
             raise ValueError(
                 "ImageAugmentation needs images of shape (n, channels, height, width). "
@@ -309,7 +394,7 @@ class ImageAugmentation(BaseEstimator):
         return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
     def _operations(self, n_channels: int, height: int, width: int) -> list[Any]:
-        """Build kornia's operations; those without effect are left out."""
+        """Build the operations of kornia, without those that have no effect."""
         check_interval("crop_scale", self.crop_scale, 0, 1, closed="right")
         for name in ("flip", "jitter", "grayscale", "blur"):
             check_interval(name, getattr(self, name), 0, 1)

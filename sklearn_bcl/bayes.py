@@ -14,7 +14,7 @@ with :math:`\kappa_{TN} = 2\alpha - 1` for true negatives, :math:`\kappa_{FN} =
 -\kappa_{TN}` for false negatives, :math:`\kappa_{UN} = (2\alpha - 1)(1 - 2\tau^+)` for
 unlabeled samples and :math:`\kappa_\psi = (\alpha - \beta) / (\alpha + \beta -
 2\alpha\beta)` for hard true negatives. The c.d.f. :math:`F_\kappa` is a quadratic
-function with an explicit inverse. All functions of this module are therefore exact,
+function with an explicit inverse. The functions of this module are therefore exact,
 without epsilons or rejection sampling.
 
 The model is from Liu, Wang, Li (2023), *Bayesian Self-Supervised Contrastive Learning*,

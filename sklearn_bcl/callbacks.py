@@ -1,9 +1,9 @@
-"""skorch callbacks for the `callbacks` of :class:`~sklearn_bcl.BCLEmbedder`.
+"""Callbacks for the parameter `callbacks` of :class:`~sklearn_bcl.BCLEmbedder`.
 
-Two of them change the ``alpha`` of :class:`~sklearn_bcl.losses.BCLLoss` during
-training: :class:`LinearAlpha` and :class:`MeasuredAlpha`. With a :class:`Checkpoint`, a
-fit goes on where an earlier process has ended. skorch's own callbacks do as well, but
-for those that score predictions.
+:class:`LinearAlpha` and :class:`MeasuredAlpha` change the ``alpha`` of
+:class:`~sklearn_bcl.losses.BCLLoss` during training. :class:`Checkpoint` resumes a fit
+that an earlier process did not complete. :class:`EpochProgress` shows a progress bar.
+Other callbacks of skorch work as well, except those that score predictions.
 """
 
 from __future__ import annotations
@@ -43,13 +43,30 @@ SCORING = (BatchScoring, EpochScoring, PassthroughScoring)
 
 
 class AlphaCallback(Callback):
-    """Base of callbacks that set ``net.criterion_.alpha`` before each epoch.
+    """Base class of callbacks that set ``net.criterion_.alpha`` before each epoch.
 
-    Each epoch records its ``alpha`` in the history.
+    The history records the ``alpha`` of each epoch.
     """
 
     def alpha_at(self, epoch: int, net: ContrastiveNet) -> float:
-        """Return the alpha of an epoch, counted from 0."""
+        """Return the alpha of an epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of the epoch, from 0 on.
+        net : skorch.NeuralNet
+            The net in training.
+
+        Returns
+        -------
+        alpha : float
+
+        Raises
+        ------
+        NotImplementedError
+            In the base class.
+        """
         raise NotImplementedError
 
     def on_epoch_begin(self, net: ContrastiveNet, **kwargs: Any) -> None:
@@ -59,12 +76,12 @@ class AlphaCallback(Callback):
 
 
 class LinearAlpha(AlphaCallback):
-    """Raise alpha from 0.5 in the first epoch to its value in the last.
+    """Raise alpha linearly from 0.5 in the first epoch to its final value in the last.
 
-    An untrained encoder ranks at random, for which alpha is 0.5. The value in the last
-    epoch is the ``alpha`` of the embedder or of its loss. In
-    :meth:`~sklearn_bcl.BCLEmbedder.partial_fit`, a training of one epoch, alpha has
-    that value.
+    An untrained encoder ranks at random, which is ``alpha=0.5``. The final value is the
+    ``alpha`` of the embedder or of its loss. In
+    :meth:`~sklearn_bcl.BCLEmbedder.partial_fit`, which trains one epoch, alpha is the
+    final value.
 
     See Also
     --------
@@ -73,7 +90,7 @@ class LinearAlpha(AlphaCallback):
     References
     ----------
     Liu, Wang, Li (2023). Bayesian Self-Supervised Contrastive Learning.
-    arXiv:2301.11673. Its CIFAR-10 result is of such a ramp.
+    arXiv:2301.11673. The result on CIFAR-10 is from such a schedule.
 
     Examples
     --------
@@ -99,25 +116,25 @@ class LinearAlpha(AlphaCallback):
 
 
 class MeasuredAlpha(AlphaCallback):
-    """Measure alpha on the labeled rows: before training, every few epochs, at last.
+    """Measure alpha on the labeled rows before, during and after training.
 
-    Alpha is how well the encoder ranks: the macro-AUC of the similarities of
-    projections as a detector of rows of the same class
-    (:func:`~sklearn_bcl.metrics.embedding_auc`), on at most 2,048 labeled rows. With
-    ``alpha="labels"`` an embedder adds this callback by itself; pass it for other
-    settings. Labels are those given to `fit`, -1 where there is none.
+    Alpha is the ranking quality of the encoder. It is computed from the macro-AUC of
+    the similarities of projections (:func:`~sklearn_bcl.metrics.embedding_auc`) on at
+    most 2,048 labeled rows. The labels are the `y` of `fit`, with -1 for no label. With
+    ``alpha="labels"``, the embedder adds this callback with its defaults.
 
     Parameters
     ----------
     every : int >= 1, default=20
-        Epochs between two measurements.
+        Number of epochs between two measurements.
     reading : {"calibrated", "paper"}, default="calibrated"
-        What the AUC says of alpha: the relation that follows from the model of BCL
-        (:func:`~sklearn_bcl.bayes.alpha_from_auc`), or alpha itself, as in the paper.
+        How alpha follows from the AUC. "calibrated" uses the relation under the
+        Bayesian model (:func:`~sklearn_bcl.bayes.alpha_from_auc`). "paper" uses the AUC
+        as alpha.
 
     See Also
     --------
-    LinearAlpha : Alpha in a ramp, without labels.
+    LinearAlpha : A linear schedule of alpha, without labels.
 
     References
     ----------
@@ -144,7 +161,13 @@ class MeasuredAlpha(AlphaCallback):
         self.reading = reading
 
     def check(self) -> None:
-        """Raise ``ValueError`` for an invalid parameter."""
+        """Check the parameters.
+
+        Raises
+        ------
+        ValueError
+            If `every` is not a positive integer, or `reading` is unknown.
+        """
         check_interval("every", self.every, 1, None, closed="left", integral=True)
         if self.reading not in ("calibrated", "paper"):
             raise ValueError(
@@ -175,10 +198,20 @@ class MeasuredAlpha(AlphaCallback):
 
 
 class EpochProgress(Callback):
-    """A progress bar over the epochs of a fit, with the latest losses.
+    """Show a progress bar over the epochs of a fit, with the latest losses.
 
-    ``verbose=1`` adds it. skorch's own bar counts the batches of one epoch, which on
-    tables is too short to be seen.
+    ``verbose=1`` of the embedder adds this callback. The progress bar of skorch counts
+    the batches of one epoch, which takes too short a time on tables.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_bcl import BCLEmbedder
+    >>> from sklearn_bcl.callbacks import EpochProgress
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> embedder = BCLEmbedder(max_epochs=2, callbacks=[EpochProgress()])
+    >>> embedder.fit(X).n_iter_  # the bar goes to the standard error stream
+    2
     """
 
     def on_train_begin(self, net: ContrastiveNet, **kwargs: Any) -> None:
@@ -211,9 +244,9 @@ def make_callbacks(
     tol: float,
     show_progress: bool,
 ) -> list[Any]:
-    """Return copies of the user's callbacks, and those that other parameters ask for.
+    """Return copies of the user's callbacks, and the callbacks of other parameters.
 
-    Raises ``ValueError`` where alpha cannot change as the callbacks want.
+    Raises ``ValueError`` if alpha cannot change as the callbacks request.
     """
     check_callbacks(callbacks, early_stopping)
     try:
@@ -260,7 +293,7 @@ def make_callbacks(
 
 
 def check_callbacks(callbacks: Sequence[Any] | None, early_stopping: bool) -> None:
-    """Raise ``ValueError`` for callbacks that cannot do here what they are for."""
+    """Raise ``ValueError`` for callbacks that cannot work here."""
     names = [item[0] for item in callbacks or [] if isinstance(item, tuple) and item]
     repeated = sorted({name for name in names if names.count(name) > 1}, key=str)
     if repeated:
@@ -309,7 +342,10 @@ def _check_checkpoint(callback: Any, callbacks: Sequence[Any] | None) -> None:
 
 
 def find_callbacks(callbacks: Sequence[Any] | None, kind: type) -> list[Any]:
-    """Return the callbacks of a kind; skorch takes ``(name, callback)`` and classes."""
+    """Return the callbacks of a kind.
+
+    skorch accepts callbacks, pairs ``(name, callback)`` and classes.
+    """
     bare = [item[1] if isinstance(item, tuple) else item for item in callbacks or []]
     return [
         item() if isinstance(item, type) and item is not Checkpoint else item
@@ -331,7 +367,7 @@ def _check_alpha_callback(callback: AlphaCallback, loss: nn.Module) -> None:
 def _choose_labeled(
     labels: NDArray[Any], random_state: np.random.RandomState
 ) -> NDArray[np.intp]:
-    """Return random labeled rows to measure on, first two of each class."""
+    """Return random labeled rows to measure on, first two rows of each class."""
     order = random_state.permutation(np.flatnonzero(labels != -1))
     _, first = np.unique(labels[order], return_index=True)
     others = np.delete(order, first)

@@ -1,4 +1,4 @@
-"""Training of one model by several processes, on one machine or many."""
+"""Training of one model by several processes, on one machine or on several."""
 
 from sklearn_bcl._processes import Processes, all_processes
 

@@ -1,15 +1,16 @@
-"""Encoders for tables and images, and the head that only training uses.
+"""Encoders for tables and images.
 
-Any other ``nn.Module`` from rows to vectors is an encoder, too. Of a table with
-categories or missing values, it gets what :class:`TableInput` makes of the rows. It may
-have two more methods:
+A custom encoder is any ``nn.Module`` that maps rows to vectors. For a table with
+categories or missing values, the encoder receives the features of :class:`TableInput`.
+An encoder may define two more methods:
 
 - ``fit_statistics(rows, random_state, before)`` is called before each training.
-  ``rows`` has a length, and ``rows[indices]`` is a float32 tensor of training rows, as
-  ``forward`` gets them; ``rows[:]`` are all. ``random_state`` is a
-  :class:`numpy.random.RandomState` for draws. ``before`` is the encoder of the last
-  call in `partial_fit`, and None in `fit`. The encoder is tried on two rows before.
-- ``head_input(x)`` returns what the heads of training read, if that is not the
+  ``rows`` has a length, ``rows[indices]`` is a float32 tensor of training rows as
+  ``forward`` receives them, and ``rows[:]`` is the tensor of all rows. ``random_state``
+  is a :class:`numpy.random.RandomState`. ``before`` is the encoder of the last call in
+  `partial_fit`, and None in `fit`. ``forward`` must work before this call: the encoder
+  is first tried on two rows.
+- ``head_input(x)`` returns the input of the projection head, if it is not the
   embedding. It has the shape of the embedding.
 """
 
@@ -46,12 +47,12 @@ ROOT_OFFSET = 0.01  # keeps the square root's gradient finite at 0
 
 
 class MLPEncoder(nn.Module):
-    """Multilayer perceptron beside a linear map, on scaled features.
+    """Multilayer perceptron plus a linear map, on scaled features.
 
-    Both are added, and the embedding ends in a leaky ReLU. It avoids dead components,
-    which matters when `n_components` is small. The last layer of the perceptron starts
-    at zero. So the encoder starts as a linear map of the features and departs from it
-    as far as the training asks for.
+    The embedding is a leaky ReLU of the sum of the perceptron and the linear map. A
+    leaky ReLU avoids dead components, which matters when `n_components` is small. The
+    last layer of the perceptron starts at zero. So training starts from a linear map of
+    the features.
 
     Parameters
     ----------
@@ -60,16 +61,16 @@ class MLPEncoder(nn.Module):
     n_components : int
         Size of the embedding.
     hidden_layer_sizes : sequence of int, default=(256, 256)
-        Sizes of the hidden layers, each of which ends in a ReLU. Without any, the
-        linear map is all there is.
+        Sizes of the hidden layers, each with a ReLU. An empty sequence leaves only the
+        linear map.
     allow_nan : bool, default=False
         Whether values may be missing in training (:class:`RobustScale`).
     scale_features : bool, default=True
-        Whether to scale the features. If not, they come scaled.
+        Whether to scale the features. False is for features that are scaled already.
 
     References
     ----------
-    A linear model beside a deep one: Cheng et al. (2016). Wide & Deep Learning for
+    The sum of a linear and a deep model: Cheng et al. (2016). Wide & Deep Learning for
     Recommender Systems. arXiv:1606.07792. Residual branches that start at zero: Goyal
     et al. (2017). Accurate, Large Minibatch SGD. arXiv:1706.02677.
 
@@ -113,13 +114,13 @@ class MLPEncoder(nn.Module):
 
         Parameters
         ----------
-        rows : Tensor of shape (n_rows, n_features), or what is read like one
-            Training rows. Of more than 10,000 rows, a random 10,000 are measured.
+        rows : Tensor of shape (n_rows, n_features)
+            Training rows, or an object that is indexed like such a tensor. At most
+            10,000 random rows are measured, and fewer if rows are very wide.
         random_state : numpy.random.RandomState
-            Draws them.
+            Source of the random sample.
         before : MLPEncoder, default=None
-            Encoder of an earlier call. Its rows count as well, as if they were among
-            `rows`.
+            Encoder of an earlier call, whose statistics are averaged with the new ones.
         """
         if self.scale is None:
             return
@@ -129,10 +130,7 @@ class MLPEncoder(nn.Module):
         self.scale.set_statistics(statistics.center, statistics.scale)
 
     def forward(self, x: Any) -> Tensor:
-        """Map ``(n_rows, n_features)`` to ``(n_rows, n_components)``.
-
-        Images are flattened first.
-        """
+        """Map rows ``(n, n_features)``, or images, to embeddings ``(n, size)``."""
         if not isinstance(x, SparseBatch):
             x = x.flatten(1)
         if self.scale is not None:
@@ -149,7 +147,7 @@ class MLPEncoder(nn.Module):
 
 
 def takes_sparse(encoder: nn.Module) -> bool:
-    """Return whether an encoder reads sparse batches: as `BCLEmbedder` makes it."""
+    """Return whether an encoder is one of `BCLEmbedder` that reads sparse batches."""
     return (
         type(encoder) is MLPEncoder
         and type(encoder.scale) is RobustScale
@@ -158,27 +156,26 @@ def takes_sparse(encoder: nn.Module) -> bool:
 
 
 class TableInput(nn.Module):
-    """First layer of the encoder of a table with categories or missing values.
+    """First layer of an encoder for tables with categories or missing values.
 
-    It maps rows to scaled features (:class:`RobustScale`):
+    It maps the columns of a table to scaled features (:class:`RobustScale`):
 
-    - the columns of numbers, of which a missing one becomes 0, the center;
-    - a one-hot feature for each category of a column;
-    - instead, an embedding of 16 features, which is trained, if there are more than 32
-      with a missing value counted;
-    - an indicator of missing values for each other column that had some in `fit`.
+    - A column of numbers is one feature. A missing number becomes 0, the center.
+    - A column of up to 32 categories, including a missing value, is one-hot encoded.
+    - A column of more categories has a trained embedding of 16 features.
+    - A column with missing values in `fit` has one more feature, which indicates them.
+      A column with an embedding does not need this feature.
 
-    Rare categories, those in fewer than 5 rows and 1 % of the rows, share a place with
-    unknown ones. Without rare ones in `fit`, an unknown category is none of the one-hot
-    features. All features of a column of categories together have half the spread of a
-    column of numbers, so that columns of many categories do not drown the others.
-
-    `BCLEmbedder` makes it.
+    A category is rare if it has fewer than 5 rows and less than 1 % of the rows. Rare
+    and unknown categories share one code. If no category was rare in `fit`, all one-hot
+    features of an unknown category are 0. All features of a column of categories
+    together have half the spread of a column of numbers, so that many categories do not
+    dominate.
 
     Parameters
     ----------
     columns : Columns
-        The columns of the training rows.
+        Description of the columns, which :class:`~sklearn_bcl.BCLEmbedder` creates.
     allow_nan : bool, default=False
         Whether numbers may be missing in training (:class:`RobustScale`).
 
@@ -195,7 +192,7 @@ class TableInput(nn.Module):
     >>> X = np.array([[0, 1.5], [1, np.nan], [2, 0.5]] * 20)
     >>> embedder = BCLEmbedder(max_epochs=1, categorical_features=[0]).fit(X)
     >>> features = embedder.encoder_.input(torch.tensor([[1, np.nan]]).float())
-    >>> features.round(decimals=1)  # number, three categories, whether it is missing
+    >>> features.round(decimals=1)  # number, three categories, missing or not
     tensor([[0.0000, 0.0000, 0.6000, 0.0000, 1.7000]])
     """
 
@@ -220,7 +217,8 @@ class TableInput(nn.Module):
             self.register_buffer(name, torch.tensor(values, dtype=torch.long))
         codes = torch.tensor([code for _, code in one_hot], dtype=torch.float32)
         self.register_buffer("codes", codes)
-        # Of an embedded column: its codes, that of the rare and unknown, that of a gap.
+        # Rows of an embedded column: its codes, one for rare or unknown categories, and
+        # one for missing values.
         sizes = torch.tensor([n + 2 for _, n in columns.embedded], dtype=torch.long)
         ends = sizes.cumsum(0)
         self.register_buffer("offsets", ends - sizes)
@@ -240,7 +238,17 @@ class TableInput(nn.Module):
         random_state: np.random.RandomState,
         before: TableInput | None = None,
     ) -> None:
-        """Measure the centers and scales of the features (:class:`MLPEncoder`)."""
+        """Measure the centers and scales of the features.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n_rows, n_columns)
+            Training rows, as in :meth:`MLPEncoder.fit_statistics`.
+        random_state : numpy.random.RandomState
+            Source of the random sample.
+        before : TableInput, default=None
+            Layer of an earlier call.
+        """
         n_features = len(self.spread)
         center, scale = np.zeros(n_features), np.ones(n_features)  # of embeddings
         n_measured = n_features - EMBEDDING_SIZE * len(self.embedded)
@@ -256,7 +264,18 @@ class TableInput(nn.Module):
         self.scale.set_statistics(center, scale / self.spread)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Return the features before they are scaled; a missing number is NaN."""
+        """Return the features before they are scaled.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_rows, n_columns)
+            Numbers and codes of categories, NaN where a value is missing.
+
+        Returns
+        -------
+        features : Tensor of shape (n_rows, n_encoded)
+            A missing number is still NaN.
+        """
         features = self._encode_as_they_are(x)
         if self.embedding is None:
             return features
@@ -267,7 +286,7 @@ class TableInput(nn.Module):
         return torch.cat([features, self.embedding(places).flatten(1)], dim=1)
 
     def _encode_as_they_are(self, x: Tensor) -> Tensor:
-        """Return all features but the embeddings."""
+        """Return all features except the trained embeddings."""
         parts = [
             x[:, self.numbers],
             (x[:, self.sources] == self.codes).to(x.dtype),
@@ -276,13 +295,13 @@ class TableInput(nn.Module):
         return torch.cat(parts, dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map rows ``(n_rows, n_columns)`` to ``(n_rows, n_encoded)``."""
+        """Map rows ``(n_rows, n_columns)`` to features ``(n_rows, n_encoded)``."""
         features: Tensor = self.scale(self.encode(x))
         return features
 
 
 class EncodedRows:
-    """Rows after a function, read by indices as the rows are."""
+    """Rows to which a function is applied when they are indexed."""
 
     def __init__(
         self, rows: ReadableRows, function: Callable[[Tensor], Tensor]
@@ -298,13 +317,16 @@ class EncodedRows:
 
 
 class TableEncoder(nn.Module):
-    """An encoder of numbers behind the layer that makes numbers of a table's columns.
+    """Encoder of a table with categories or missing values.
+
+    It applies a :class:`TableInput` and then an encoder of numbers.
 
     Parameters
     ----------
     table_input : TableInput
+        First layer.
     encoder : torch.nn.Module
-        From ``(n_rows, n_encoded)`` to ``(n_rows, size)``.
+        Maps features ``(n_rows, n_encoded)`` to embeddings ``(n_rows, size)``.
 
     Examples
     --------
@@ -327,7 +349,17 @@ class TableEncoder(nn.Module):
         random_state: np.random.RandomState,
         before: nn.Module | None = None,
     ) -> None:
-        """Let the first layer and the encoder measure rows."""
+        """Let the first layer and the encoder measure the rows.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n_rows, n_columns)
+            Training rows, as in :meth:`MLPEncoder.fit_statistics`.
+        random_state : numpy.random.RandomState
+            Source of the random sample.
+        before : TableEncoder, default=None
+            Encoder of an earlier call.
+        """
         input_before, encoder_before = None, None
         if isinstance(before, TableEncoder):
             input_before, encoder_before = before.input, before.encoder
@@ -342,32 +374,45 @@ class TableEncoder(nn.Module):
         return embedding
 
     def head_input(self, x: Tensor) -> Tensor:
-        """Return what the encoder gives to the projection head."""
+        """Return the input of the projection head.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_rows, n_columns)
+            Numbers and codes of categories, NaN where a value is missing.
+
+        Returns
+        -------
+        head_input : Tensor of shape (n_rows, size)
+            The ``head_input`` of the encoder if it has one, else the embedding.
+        """
         read = getattr(self.encoder, "head_input", self.encoder)
         head_input: Tensor = read(self.input(x))
         return head_input
 
 
 class ConvNetEncoder(nn.Module):
-    """Small convolutional network for images, quick on a CPU.
+    """Small convolutional network for images, fast on a CPU.
 
-    Blocks of a 3x3 convolution, batch normalization and ReLU, each of which halves the
-    resolution while that leaves 4x4 positions, then means over the cells of a grid, so
-    that the embedding knows where things are. The embedding is the square root of
-    these means, which are rarely large and mostly zero. The head of the training reads
-    the means themselves: trained through the square root, the embedding is worse. Who
-    trains the encoder on should take them as well (:meth:`cells`).
+    Each block is a 3x3 convolution, batch normalization and a ReLU. A block halves the
+    resolution as long as at least 4x4 positions remain. The output of the last block is
+    averaged over the cells of a grid, so that the embedding keeps positions.
+
+    The embedding is the square root of these means. The projection head reads the means
+    themselves: training through the square root gives worse embeddings. To train the
+    encoder further, use the means as well (:meth:`cells`).
 
     Parameters
     ----------
     image_shape : tuple of int
         Shape of an image, ``(n_channels, height, width)``.
     n_components : int
-        Size of the embedding: cells times channels of the last block. The grid is the
-        finest of 4x4, 2x2 and 1x1 cells that leaves at least 16 channels and has no
-        more rows or columns than the last block.
+        Size of the embedding, which is the number of cells times the number of channels
+        of the last block. The grid has 4x4, 2x2 or 1x1 cells: the finest grid that
+        divides `n_components`, leaves at least 16 channels and fits the output of the
+        last block.
     widths : sequence of int, default=(32, 64)
-        Numbers of channels of the blocks before the last.
+        Numbers of channels of the blocks before the last block.
 
     References
     ----------
@@ -420,12 +465,35 @@ class ConvNetEncoder(nn.Module):
         return torch.sqrt(self.cells(x) + ROOT_OFFSET) - ROOT_OFFSET**0.5
 
     def head_input(self, x: Tensor) -> Tensor:
-        """Return the means over the cells; of a subclass with its own way, that."""
+        """Return the input of the projection head.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, n_channels, height, width)
+            Images.
+
+        Returns
+        -------
+        head_input : Tensor of shape (n, n_components)
+            The means over the cells. In a subclass with its own ``forward``, the
+            embedding.
+        """
         has_own_forward = type(self).forward is not ConvNetEncoder.forward
         return self(x) if has_own_forward else self.cells(x)
 
     def cells(self, x: Tensor) -> Tensor:
-        """Return the means over the cells, of the shape of the embedding."""
+        """Return the means over the cells of the grid.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, n_channels, height, width)
+            Images.
+
+        Returns
+        -------
+        cells : Tensor of shape (n, n_components)
+            Means of each channel of the last block over each cell.
+        """
         x = self.blocks(x.contiguous(memory_format=torch.channels_last))
         # torch's adaptive pooling, whose gradient is not deterministic on a GPU.
         for axis in (2, 3):
@@ -439,20 +507,21 @@ class ConvNetEncoder(nn.Module):
 
 
 class ProjectedEncoder(nn.Module):
-    """An encoder under the heads that only training uses.
+    """An encoder with the projection head of the contrastive loss.
 
     Parameters
     ----------
     encoder : torch.nn.Module
+        Maps rows to embeddings.
     n_components : int
-        Size of the encoder's output.
+        Size of the embedding.
     projection_size : int
         Size of the projections that the loss compares.
     bins : torch.nn.Module, default=None
-        A second head with a loss of its own, ``bins(read, x, generator)``: of what the
-        heads read of a view, ``(n, n_components)``, for the rows ``(n, size)``.
+        Second head with its own loss, called as ``bins(read, x, generator)``. ``read``
+        is the result of :meth:`read` for views of the rows ``x``.
     most_hidden_units : int, default=512
-        Of the head, which has as many as `n_components` if that is less.
+        Number of hidden units of the projection head, or `n_components` if smaller.
 
     Examples
     --------
@@ -482,39 +551,52 @@ class ProjectedEncoder(nn.Module):
         self.bins = bins
 
     def read(self, x: Tensor) -> Tensor:
-        """Return what the heads read of rows, ``(n_rows, n_components)``."""
+        """Return the input of the heads.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_rows, ...)
+            Rows or images.
+
+        Returns
+        -------
+        read : Tensor of shape (n_rows, n_components)
+            The ``head_input`` of the encoder if it has one, else the embedding.
+        """
         read: Callable[[Tensor], Tensor]
         read = getattr(self.encoder, "head_input", self.encoder)
         return read(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Project rows, to ``(n_rows, projection_size)``; not normalized."""
+        """Map rows to projections ``(n_rows, projection_size)``, not normalized."""
         projections: Tensor = self.head(self.read(x))
         return projections
 
 
 def resnet_encoder(name: str, n_channels: int) -> nn.Module:
-    """Return torchvision's ResNet, untrained, as the BCL paper uses it.
+    """Return an untrained ResNet of torchvision for small images, as in the BCL paper.
 
-    The first convolution is 3x3 with stride 1 and there is no max-pooling, for small
-    images; the classifier is left out.
+    The first convolution is 3x3 with stride 1. There is no max-pooling and no
+    classifier.
 
     Parameters
     ----------
     name : {"resnet18", "resnet50"}
-        Which network; its embedding has the size 512 or 2048.
+        Name of the network. The size of the embedding is 512 or 2048.
     n_channels : int
         Number of channels of the images.
 
     Returns
     -------
     encoder : torch.nn.Module
-        From ``(n, n_channels, height, width)`` to ``(n, size)``.
+        Maps images ``(n, n_channels, height, width)`` to embeddings ``(n, size)``.
 
     Raises
     ------
     ImportError
         If torchvision is not installed.
+    KeyError
+        If `name` is another name.
 
     Examples
     --------

@@ -19,7 +19,7 @@ The losses compute in float32 or float64, also for half-precision projections, a
 finite at low temperatures. Time is at most :math:`O(n^2 \log n)`. Memory is
 :math:`O(n^2)` up to 1,448 rows and :math:`O(n)` above, by chunks of anchors. On a CPU,
 `NTXentLoss` and `BCLLoss` always use :math:`O(n)` memory in float32 from a temperature
-of 0.03 on. Two similarities that differ by less than 2e-6 may rank in either order.
+of 0.03 on. Then similarities that differ by less than 2e-6 may rank in either order.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""How good an embedding is, without a downstream model.
+"""Quality of an embedding without a downstream model.
 
-Each metric is a function of an embedding and, as ``..._scorer(estimator, X, y)``, a
-`scoring` for scikit-learn's searches over a transformer, where higher is better.
+Each metric is a function of an embedding. It also has a scorer, called as
+``scorer(estimator, X, y)``, for the parameter `scoring` of scikit-learn's searches. A
+higher score is better.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ CHUNK_ANCHORS = 512
 
 
 def embedding_auc(X: ArrayLike, y: ArrayLike) -> float:
-    """Macro-AUC of cosine similarities as a detector of rows of the same class.
+    """Compute the macro-AUC of cosine similarities as a detector of same-class rows.
 
-    For each row (the anchor), the probability that a random other row of its class is
-    more similar to it than a random row of another class; the mean over all anchors
-    that have both. It is the ranking quality that ``alpha`` stands for in BCL.
+    Each row is an anchor. Its AUC is the probability that a random row of its class is
+    more similar to the anchor than a random row of another class. The macro-AUC is the
+    mean over all anchors with rows of both kinds. BCL calls this ranking quality
+    ``alpha``.
 
     Parameters
     ----------
@@ -47,12 +49,17 @@ def embedding_auc(X: ArrayLike, y: ArrayLike) -> float:
     Returns
     -------
     auc : float
-        In [0, 1]; 0.5 for a random embedding.
+        Value in [0, 1]. 0.5 is a random embedding.
 
     Raises
     ------
     ValueError
-        If no row has both another row of its class and one of another class.
+        If no row has another row of its class and a row of another class.
+
+    See Also
+    --------
+    embedding_auc_scorer : The scorer for searches.
+    sklearn_bcl.bayes.alpha_from_auc : The location parameter of an AUC.
 
     Examples
     --------
@@ -85,12 +92,13 @@ def embedding_auc(X: ArrayLike, y: ArrayLike) -> float:
 
 
 def alignment(X: ArrayLike, y: ArrayLike, *, exponent: float = 2.0) -> float:
-    r"""Mean distance of positive pairs on the unit sphere; lower is better.
+    r"""Compute the mean distance of positive pairs on the unit sphere; lower is better.
 
-    :math:`\operatorname{mean} \lVert x_i - x_j \rVert^{exponent}` over all pairs of
-    L2-normalized rows with :math:`y_i = y_j`. With classes as `y` it says how compact
-    they are; with ``y = np.tile(np.arange(n), 2)`` and the stacked embeddings of two
-    views of `n` rows, how little the embedding changes between views.
+    The alignment is the mean of :math:`\lVert x_i - x_j \rVert^{exponent}` over all
+    pairs of L2-normalized rows with :math:`y_i = y_j`. If `y` holds classes, it
+    measures how compact the classes are. To measure how little the embedding changes
+    between two views of ``n`` rows, stack the two embeddings and set ``y =
+    np.tile(np.arange(n), 2)``.
 
     Parameters
     ----------
@@ -98,19 +106,24 @@ def alignment(X: ArrayLike, y: ArrayLike, *, exponent: float = 2.0) -> float:
         Embedding.
     y : array-like of shape (n_samples,)
         Rows with the same value are positive pairs.
-    exponent : float > 0, default=2
+    exponent : float > 0, default=2.0
         Power of the distance.
 
     Returns
     -------
     alignment : float
-        From 0 to ``2 ** exponent``; 2 in the mean for random directions, with the
-        default.
+        Value in [0, ``2 ** exponent``]. Random directions have 2 on average, with the
+        default exponent.
 
     Raises
     ------
     ValueError
-        If no two rows share a value of `y`.
+        If `exponent` is not positive, or no two rows have the same value of `y`.
+
+    See Also
+    --------
+    alignment_scorer : The scorer for searches.
+    uniformity : How evenly the rows are spread.
 
     References
     ----------
@@ -145,23 +158,34 @@ def alignment(X: ArrayLike, y: ArrayLike, *, exponent: float = 2.0) -> float:
 
 
 def uniformity(X: ArrayLike, *, t: float = 2.0) -> float:
-    r"""Logarithm of the mean Gaussian potential of all pairs; lower is better.
+    r"""Compute how evenly rows are spread on the unit sphere; lower is better.
 
-    :math:`\log \operatorname{mean} e^{-t \lVert x_i - x_j \rVert^2}` over the pairs of
-    L2-normalized rows: how evenly they lie on the unit sphere.
+    The uniformity is the log of the mean Gaussian potential,
+    :math:`\log \operatorname{mean} e^{-t \lVert x_i - x_j \rVert^2}`, over all pairs of
+    L2-normalized rows.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_components)
-        Embedding, of two rows at least.
-    t : float > 0, default=2
-        How fast the potential falls with the squared distance.
+        Embedding of at least two rows.
+    t : float > 0, default=2.0
+        Rate at which the potential falls with the squared distance.
 
     Returns
     -------
     uniformity : float
-        From ``-4 * t`` to 0, which is that of equal rows; about ``-2 * t`` for random
-        directions in many dimensions.
+        Value in [``-4 * t``, 0]. Equal rows have 0. Random directions in many
+        dimensions have about ``-2 * t``.
+
+    Raises
+    ------
+    ValueError
+        If `t` is not positive, or `X` has a single row.
+
+    See Also
+    --------
+    uniformity_scorer : The scorer for searches.
+    alignment : How close positive pairs are.
 
     References
     ----------
@@ -193,21 +217,102 @@ def _labeled_embedding(
 
 
 def embedding_auc_scorer(estimator: Any, X: Any, y: ArrayLike) -> float:
-    """Return :func:`embedding_auc` of ``estimator.transform(X)``.
+    """Score a transformer by :func:`embedding_auc` of its embedding.
 
-    Rows with the label -1, which means that there is none, are left out.
+    Parameters
+    ----------
+    estimator : fitted transformer
+        Such as a :class:`~sklearn_bcl.BCLEmbedder` or a pipeline.
+    X : array-like of shape (n_samples, n_features)
+        Rows or images.
+    y : array-like of shape (n_samples,)
+        Classes. Rows with the label -1 (no label) are left out.
+
+    Returns
+    -------
+    score : float
+        Higher is better.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`embedding_auc`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn_bcl.metrics import embedding_auc_scorer
+    >>> X, y = load_iris(return_X_y=True)
+    >>> embedding_auc_scorer(PCA(2).fit(X), X, y) > 0.5
+    True
     """
     return embedding_auc(*_labeled_embedding(estimator, X, y))
 
 
 def alignment_scorer(estimator: Any, X: Any, y: ArrayLike) -> float:
-    """Return minus the :func:`alignment` of ``estimator.transform(X)`` by classes.
+    """Score a transformer by minus the :func:`alignment` of its embedding.
 
-    Rows with the label -1, which means that there is none, are left out.
+    Parameters
+    ----------
+    estimator : fitted transformer
+        Such as a :class:`~sklearn_bcl.BCLEmbedder` or a pipeline.
+    X : array-like of shape (n_samples, n_features)
+        Rows or images.
+    y : array-like of shape (n_samples,)
+        Classes. Rows with the label -1 (no label) are left out.
+
+    Returns
+    -------
+    score : float
+        Higher is better.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`alignment`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn_bcl.metrics import alignment_scorer
+    >>> X, y = load_iris(return_X_y=True)
+    >>> -4 <= alignment_scorer(PCA(2).fit(X), X, y) <= 0
+    True
     """
     return -alignment(*_labeled_embedding(estimator, X, y))
 
 
 def uniformity_scorer(estimator: Any, X: Any, y: ArrayLike | None = None) -> float:
-    """Return minus the :func:`uniformity` of ``estimator.transform(X)``."""
+    """Score a transformer by minus the :func:`uniformity` of its embedding.
+
+    Parameters
+    ----------
+    estimator : fitted transformer
+        Such as a :class:`~sklearn_bcl.BCLEmbedder` or a pipeline.
+    X : array-like of shape (n_samples, n_features)
+        Rows or images, at least two.
+    y : Ignored
+        Present for API consistency.
+
+    Returns
+    -------
+    score : float
+        Higher is better.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`uniformity`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn_bcl.metrics import uniformity_scorer
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> 0 <= uniformity_scorer(PCA(2).fit(X), X) <= 8
+    True
+    """
     return -uniformity(estimator.transform(X))

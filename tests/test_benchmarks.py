@@ -1,6 +1,8 @@
 """The scripts of examples/benchmarks: what they run, keep and report."""
 
 import importlib
+import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.preprocessing import StandardScaler
 
 BENCHMARKS = Path(__file__).parents[1] / "examples" / "benchmarks"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 @pytest.fixture
@@ -318,3 +321,35 @@ def test_results_of_another_version_are_not_continued(study, tmp_path, monkeypat
     path.write_text("half,data,method,seed,labels,draw,accuracy,versions\n")
     with pytest.raises(SystemExit, match="has other columns"):
         run(study, monkeypatch, "--data", "wine", "--output", path)
+
+
+# Tables of the README and of the documentation
+
+
+@pytest.fixture(scope="module")
+def fragments():
+    spec = importlib.util.spec_from_file_location("fragments", DOCS / "_fragments.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.fragments()
+
+
+def cells_of(table):
+    rows = [line.strip("| ").split(" | ") for line in table.split("\n") if line]
+    return [row for row in rows if set(row[0]) != {"-"}]
+
+
+def test_the_readme_has_the_figures_of_the_summary(fragments):
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    table = re.search(r"^\| method.*?\n\n", text, re.DOTALL | re.MULTILINE)[0]
+    _, *rows = cells_of(table)
+    _, *expected = cells_of(fragments["real_means"])
+    for row, other in zip(rows, expected, strict=True):
+        assert row == [cell.split(" / ")[0] for cell in other]
+
+
+def test_the_page_has_all_tables_and_they_are_narrow(fragments):
+    page = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"_generated/(\w+)\.md", page)) == set(fragments)
+    for name, table in fragments.items():
+        assert 1 < len(cells_of(table)[0]) <= 7, name

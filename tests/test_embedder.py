@@ -527,6 +527,18 @@ def test_score_is_the_plain_ntxent_loss(X):
     assert_allclose(embedder.score(X), expected, rtol=1e-5)
 
 
+def test_score_is_the_mean_over_rows():
+    # 300 rows make two batches, of 150 rows each, whose losses differ.
+    X = np.random.RandomState(0).normal(size=(300, 3)).astype(np.float32)
+    embedder = small(augmentation=lambda x, generator: x).fit(X)
+    module = embedder._model.net.module_.eval()
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        batches = [module(torch.from_numpy(X)[rows]) for rows in order.chunk(2)]
+        expected = -np.mean([NTXentLoss(0.5)(z, z).item() for z in batches])
+    assert_allclose(embedder.score(X), expected, rtol=1e-5)
+
+
 # scikit-learn around it
 
 
@@ -535,6 +547,18 @@ def test_a_pickle_holds_no_data(digits):
     embedder = small(batch_size=200)  # each batch has an entry in the history
     large = pickle.dumps(embedder.fit(X))
     assert len(large) - len(pickle.dumps(embedder.fit(X[:200]))) < 2000
+
+
+def test_a_pickle_is_on_the_cpu(X):
+    # "cpu:0" stands for a GPU: torch takes it for another device than "cpu".
+    embedder = small(device="cpu:0").fit(X)
+    net = embedder._model.net
+    assert pickle.loads(pickle.dumps(net)).device == "cpu"
+    assert net.device == "cpu:0"
+    copy = pickle.loads(pickle.dumps(embedder))
+    assert copy._model.net.device == "cpu:0"  # as the parameter asks
+    assert_array_equal(copy.transform(X), embedder.transform(X))
+    assert copy.partial_fit(X).n_iter_ == embedder.n_iter_ + 1
 
 
 def test_deep_copies_and_pickles_are_equal(X):

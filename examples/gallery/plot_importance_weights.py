@@ -1,38 +1,35 @@
 """
-Importance weights: beta chooses between debiasing and mining
+Importance weights: alpha debiases, beta mines hard negatives
 =============================================================
 
-The weight of an unlabeled sample depends on the rank of its score only. At ``beta``
-0.5 the weights only debias: they fall with the rank, the more so the better the
-encoder ranks (``alpha``), since a top rank is then more likely a false negative. At
-0.9 and 1 they mine hard negatives: they rise with the rank. At ``alpha`` 0.5 the
-encoder tells nothing, and they do so in a straight line. This repeats the second
-numerical experiment of the BCL paper (arXiv:2301.11673).
+The weight of an unlabeled sample depends on the rank of its similarity. At
+``beta=0.5``, the most similar samples have the lowest weights, and the more so the
+higher ``alpha`` is. At ``beta`` near 1, the most similar samples have the highest
+weights.
+
+This repeats the second numerical experiment of the
+`BCL paper <https://arxiv.org/abs/2301.11673>`_.
 """
 
 # %%
+# The left panel varies ``alpha`` and the right panel ``beta``, and the mean of each
+# curve is 1.
 import matplotlib.pyplot as plt
-import numpy as np
 
-from sklearn_bcl.bayes import importance_weights
+from sklearn_bcl.plotting import ImportanceWeightDisplay
 
-TAU_PLUS = 0.1
-ALPHAS = (0.5, 0.7, 0.9)
-BETAS = (0.1, 0.5, 0.9, 1.0)
-
-# %%
-# One panel for each ``alpha``. All curves have the area one.
-figure, axes = plt.subplots(
-    1, len(ALPHAS), figsize=(10, 3.4), sharey=True, layout="constrained"
+figure, (left, right) = plt.subplots(
+    1, 2, figsize=(7, 4), layout="constrained"
 )
-p = np.linspace(0, 1, 500)
-colors = ("#0072B2", "#000000", "#E69F00", "#D55E00")
-for ax, alpha in zip(axes, ALPHAS, strict=True):
-    for beta, color, style in zip(BETAS, colors, (":", "-", "--", "-."), strict=True):
-        weights = importance_weights(p, alpha=alpha, beta=beta, tau_plus=TAU_PLUS)
-        ax.plot(p, weights, style, color=color, label=f"beta = {beta:g}")
-    ax.set(title=f"alpha = {alpha:g}", xlabel="rank of the score / N", ylim=(0, 5))
-axes[0].set_ylabel("importance weight")
-axes[0].legend(fontsize="small")
-figure.suptitle(f"tau_plus = {TAU_PLUS:g}", fontsize="medium")
+for alpha in (0.5, 0.7, 0.9):
+    ImportanceWeightDisplay.from_priors(
+        alpha=alpha, beta=0.5, tau_plus=0.1, ax=left, label=f"alpha = {alpha}"
+    )
+for beta in (0.1, 0.5, 0.9, 1.0):
+    ImportanceWeightDisplay.from_priors(
+        alpha=0.9, beta=beta, tau_plus=0.1, ax=right, label=f"beta = {beta}"
+    )
+left.set(title="beta = 0.5, tau_plus = 0.1", xlabel="", ylim=(0, 1.6))
+right.set(title="alpha = 0.9, tau_plus = 0.1", xlabel="", ylabel="", ylim=(0, 4))
+figure.supxlabel("rank of the similarity / number of samples")
 plt.show()

@@ -1,45 +1,42 @@
 """
-Scores of true and false negatives: two halves of one density
-=============================================================
+Densities of true and false negatives
+=====================================
 
-Under the model, an anchor's unlabeled scores mix true negatives (TN) and false
-negatives (FN). The better the encoder ranks (``alpha``), the further apart their
-densities; at ``alpha`` 0.5 they are the same, at 1 they are those of the smaller and
-of the larger one of two draws. This repeats the first numerical experiment of the BCL
-paper (arXiv:2301.11673).
+In the model of BCL, the unlabeled samples of an anchor are true negatives (TN) and
+false negatives (FN). The higher ``alpha`` is, the further apart are the similarities of
+the two kinds.
+
+This repeats the first numerical experiment of the
+`BCL paper <https://arxiv.org/abs/2301.11673>`_.
 """
 
 # %%
+# Simulated similarities (bars) follow the densities of the model (lines), here with a
+# standard normal base density.
 import matplotlib.pyplot as plt
 import numpy as np
-from scipy import stats
+from scipy.stats import norm
 
 from sklearn_bcl.bayes import sample_scores
 
-ALPHAS = (0.52, 0.7, 0.9, 1.0)
-TAU_PLUS = 0.5  # as many false negatives as true ones, so that both curves are smooth
-
-# %%
-# Simulate the scores, with a standard normal base density, and draw their histograms
-# over the densities of the model.
-figure, axes = plt.subplots(
-    1, 4, figsize=(11, 3), sharex=True, sharey=True, layout="constrained"
-)
 s = np.linspace(-3.5, 3.5, 200)
-u, density = stats.norm.cdf(s), stats.norm.pdf(s)
-for ax, alpha in zip(axes, ALPHAS, strict=True):
+bins = np.linspace(-3.5, 3.5, 50)
+figure, axes = plt.subplots(
+    2, 2, figsize=(6.5, 5), sharex=True, sharey=True, layout="constrained"
+)
+for ax, alpha in zip(axes.flat, (0.52, 0.7, 0.9, 1.0), strict=True):
     scores, is_true_negative = sample_scores(
-        100, 1000, alpha=alpha, tau_plus=TAU_PLUS, ppf=stats.norm.ppf, random_state=0
+        100, 1000, alpha=alpha, tau_plus=0.5, ppf=norm.ppf, random_state=0
     )
-    kappa = 2 * alpha - 1
-    for chosen, sign, color, label in (
-        (is_true_negative, 1, "#0072B2", "true negatives"),
-        (~is_true_negative, -1, "#D55E00", "false negatives"),
+    for name, chosen, sign, color, style in (
+        ("TN", is_true_negative, 1, "#0072B2", "-"),
+        ("FN", ~is_true_negative, -1, "#D55E00", "--"),
     ):
-        ax.hist(scores[chosen], bins=60, density=True, color=color, alpha=0.35)
-        model = density * (1 + sign * kappa * (1 - 2 * u))
-        ax.plot(s, model, color=color, ls="-" if sign > 0 else "--", label=label)
-    ax.set(title=f"alpha = {alpha:g}", xlabel="similarity score")
-axes[0].set_ylabel("density")
-axes[0].legend(loc="upper left", fontsize="x-small")
+        ax.hist(scores[chosen], bins, density=True, color=color, alpha=0.3)
+        density = norm.pdf(s) * (1 + sign * (2 * alpha - 1) * (1 - 2 * norm.cdf(s)))
+        ax.plot(s, density, style, color=color, label=name)
+    ax.set_title(f"alpha = {alpha}")
+axes[0, 0].legend()
+figure.supxlabel("similarity")
+figure.supylabel("density")
 plt.show()

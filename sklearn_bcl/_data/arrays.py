@@ -1,4 +1,4 @@
-"""From what a user may hand in as rows to an array of numbers, or a clear error."""
+"""From the rows that a user passes to an array of numbers, or a clear error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PIL_MODES = {"1", "L", "RGB", "RGBA", "I", "F", "I;16"}  # whose values are pixe
 def as_array(X: Any) -> Any:
     """Return rows as a NumPy array, a CSR matrix, a DataFrame or `Stored`.
 
-    Values stay as they are, and are not looked at.
+    The values are neither changed nor checked.
     """
     if is_frame(X) or sparse.issparse(X) or type(X) is np.ndarray:
         return X
@@ -40,7 +40,7 @@ def as_array(X: Any) -> Any:
 
 
 def _refuse(X: Any) -> None:
-    """Raise ``TypeError`` for what holds rows, but not as an array."""
+    """Raise ``TypeError`` for an object that is not an array of rows."""
     kind = type(X).__name__
     if X is None:
         raise TypeError("'X' is None. Give rows: an array, a DataFrame or a list.")
@@ -130,10 +130,10 @@ def _from_sequence(X: Sequence[Any]) -> NDArray[Any]:
 def check_numbers(
     X: Any, *, is_image: bool, min_rows: int, owner: str, dtype: Any = None
 ) -> Any:
-    """Return rows that are valid numbers: finite, but for NaN in a table.
+    """Return rows that are valid numbers: finite, or NaN in a table.
 
-    Numbers of an array stay of their dtype, Python objects become float64. scikit-learn
-    says what is wrong with others.
+    Numbers of an array keep their dtype, and Python objects become float64. For other
+    rows, scikit-learn raises the error.
     """
     kind = getattr(X, "dtype", np.dtype(object)).kind
     if kind in "mM":

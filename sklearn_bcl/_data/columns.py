@@ -1,7 +1,7 @@
-"""What the columns of a table are: categories, numbers, and where values are missing.
+"""The columns of a table: categories, numbers, and columns with missing values.
 
-A table is kept as float32: numbers as they are, categories as codes, NaN where a value
-is missing. So a view can redraw a feature as one, and no one-hot matrix is ever stored.
+A table is kept as float32, with codes for categories and NaN for missing values. So a
+view can replace a category as one value, and no one-hot matrix is stored.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RARE_ROWS = 5  # a category of fewer rows is rare,
 RARE_SHARE = 0.01  # but not if it has this share of them
 MOST_ONE_HOT = 32  # places of a column; with more, it is embedded
 EMBEDDING_SIZE = 16
-CATEGORY_SPREAD = 0.5  # of a column of categories, beside 1 for numbers
+CATEGORY_SPREAD = 0.5  # of a column of categories; it is 1 for numbers
 ENOUGH_ROWS = 20  # to wonder that no category is a frequent one
 MOST_NAMED = 5  # columns in a message
 
@@ -40,17 +40,17 @@ MOST_NAMED = 5  # columns in a message
 class Categories:
     """Categories of one column, in the order of their codes.
 
-    It is the order in which they appeared, so that the codes do not depend on what the
-    categories are called. Unknown and rare categories share the next code.
+    The codes follow the order of appearance, so they do not depend on the names of the
+    categories. Unknown and rare categories share the next code.
 
     Parameters
     ----------
     frequent : tuple
-        Those that are not rare.
+        Categories that are not rare.
     has_rare : bool
-        Whether there were rare ones in fit.
+        Whether there were rare categories in fit.
     kind : str
-        What they are: "string", "number", "boolean" or another type.
+        Type of the categories: "string", "number", "boolean" or another type.
     """
 
     frequent: tuple[Any, ...]
@@ -88,7 +88,7 @@ class Categories:
         return result
 
     def _refuse_or_warn(self, column: Column) -> None:
-        """Say that a column holds nothing that was frequent in fit."""
+        """Raise or warn if a column holds no category that was frequent in fit."""
         kinds, value = {column.kind(), self.kind}, column.used()[0]
         if self.kind and len(kinds) > 1 and kinds != {"number", "boolean"}:
             raise ValueError(
@@ -116,15 +116,15 @@ class Columns:
     categorical : tuple of int
         Columns of categories.
     categories : tuple of Categories
-        What they hold.
+        Categories of each of these columns.
     gaps : tuple of int
         Columns in which some values were missing in fit.
     empty : tuple of int
-        Columns in which all were. They are ignored.
+        Columns in which all values were missing in fit. They are ignored.
     by_dtype : bool
-        Whether dtypes said which columns hold categories.
+        Whether the dtypes determined the columns of categories.
     units : Units
-        What is done to numbers before they become float32.
+        Scaling of numbers before they become float32.
     """
 
     n_columns: int
@@ -241,12 +241,12 @@ class Columns:
         return values
 
     def new_gaps(self, X: Any) -> list[int]:
-        """Return the columns in which values are missing, but were not in fit."""
+        """Return the columns with missing values that had none in fit."""
         missing = np.flatnonzero(_count_missing(X)).tolist()
         return sorted({*missing} - {*self.gaps, *self.empty}) if missing else []
 
     def new_values(self, X: Any) -> list[int]:
-        """Return the columns in which there are values, but were none in fit."""
+        """Return the columns with values that had none in fit."""
         if not self.empty:
             return []
         n_missing = _count_missing(X)
@@ -261,16 +261,16 @@ class Columns:
 
     @cached_property
     def all_labels(self) -> list[str]:
-        """What the columns are called in messages."""
+        """Labels of the columns in messages."""
         return labels_of(self.names, self.n_columns)
 
     def labels(self, columns: Sequence[int]) -> list[str]:
-        """Return what some columns are called in messages."""
+        """Return the labels of some columns in messages."""
         return [self.all_labels[j] for j in columns]
 
     @property
     def is_plain(self) -> bool:
-        """Whether all columns hold numbers, none of which was missing."""
+        """Whether all columns hold numbers, none of which was missing in fit."""
         return not (self.categorical or self.gaps or self.empty)
 
     @property
@@ -304,7 +304,7 @@ class Columns:
 
     @property
     def embedded(self) -> list[tuple[int, int]]:
-        """Columns of more categories than are made one-hot, and how many."""
+        """Columns with too many categories for one-hot features, and their number."""
         return [
             (j, len(categories.frequent))
             for j, categories in self.by_number.items()
@@ -325,9 +325,9 @@ class Columns:
 
     @property
     def spread(self) -> NDArray[np.float64]:
-        """Spread of each of these features, beside 1 for a column of numbers.
+        """Spread of each feature; it is 1 for a column of numbers.
 
-        That of all features of a column of categories together is CATEGORY_SPREAD.
+        All features of a column of categories together have CATEGORY_SPREAD.
         """
         sources = [j for j, _ in self.one_hot] + self.indicated
         counts = Counter(sources)
@@ -342,7 +342,7 @@ class Columns:
         )
 
     def _check_that_columns_act(self) -> None:
-        """Warn of columns that say nothing; raise if none does."""
+        """Warn of columns without information; raise if no column has any."""
         if self.empty:
             warnings.warn(
                 f"{name_some(self.labels(self.empty))}: all values are missing. They "
@@ -417,7 +417,7 @@ def choose_columns(
 
 
 def name_some(labels: Sequence[str]) -> str:
-    """Return some labels, and how many others there are."""
+    """Return some labels, and the number of the others."""
     more = len(labels) - MOST_NAMED
     return ", ".join(labels[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 

@@ -1,4 +1,4 @@
-"""What a row is: decided once in fit, asked again of all rows that come later."""
+"""The format of a row: determined in fit, and required of all later rows."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from sklearn_bcl._sklearn_compat import check_feature_names
 
 @dataclass(frozen=True)
 class RowFormat:
-    """What the rows of a fit are: their shape, their names, and how they are read.
+    """The format of the rows of a fit: their shape, their names, and how to read them.
 
     Parameters
     ----------
     row_shape : tuple of int
-        Shape of one row as it is given.
+        Shape of one row of `X`.
     layout : ImageLayout or None
-        How rows become images; None if they are rows of a table.
+        How rows become images. None for rows of a table.
     columns : Columns or None
-        What the columns of a table are; None if rows are images.
+        Description of the columns of a table. None for images.
     feature_names : tuple of str or None
         Names of the columns, if all are strings.
     fills_gaps : bool
@@ -60,10 +60,9 @@ class RowFormat:
         min_rows: int = 1,
         owner: str = "BCLEmbedder",
     ) -> tuple[RowFormat, Any]:
-        """Return the format of some rows, and the rows as an array.
+        """Return the format of some rows, and the rows as :meth:`read` returns them.
 
-        The array is as that of :meth:`read`. `fills_gaps` says whether the encoder
-        takes NaN.
+        `fills_gaps` says whether the encoder accepts NaN.
         """
         is_list, X = _is_nested_list(X), as_array(X)
         if isinstance(X, Stored):
@@ -213,9 +212,9 @@ class RowFormat:
         )
 
     def _check_gaps(self, X: Any, columns: Columns) -> Any:
-        """Return rows in which values may be missing where none were in fit.
+        """Warn or raise if values are missing in columns that were complete in fit.
 
-        Say so, or refuse them.
+        Return the rows, with these values filled as far as needed.
         """
         late = columns.new_values(X)
         if late:
@@ -246,7 +245,7 @@ class RowFormat:
         return columns.close_gaps(X, new_gaps)
 
     def check_columns(self, categorical_features: Any) -> None:
-        """Raise if the parameter now asks for other categories than these rows have."""
+        """Raise if the parameter now selects other columns than in fit."""
         if self.columns is None:
             return
         columns = self.columns
@@ -266,7 +265,7 @@ class RowFormat:
     def check_layout(
         self, X: Any, image_shape: Sequence[int] | None, channel_order: str
     ) -> None:
-        """Raise if the parameters now ask for other images than these rows make."""
+        """Raise if the parameters now give other images than in fit."""
         layout = None
         if image_shape is not None or len(X.shape) > 2:
             layout = ImageLayout.of(X, image_shape, channel_order)
@@ -288,7 +287,7 @@ class RowFormat:
 
     @property
     def encoder_shape(self) -> tuple[int, ...]:
-        """Shape of a row as encoders see it: ``(n_features,)`` or ``(c, h, w)``."""
+        """Shape of a row for the encoder: ``(n_features,)`` or ``(c, h, w)``."""
         if self.layout is not None:
             return self.layout.channels_first_shape
         if self.columns is not None and not self.columns.is_plain:
@@ -296,7 +295,7 @@ class RowFormat:
         return self.row_shape
 
     def decode(self, batch: Tensor) -> Tensor:
-        """Return a batch as views see it: float32 rows, or images."""
+        """Return a batch as float32 rows or images, for the augmentation."""
         return batch.to(torch.float32) if self.layout is None else self.layout(batch)
 
 
@@ -322,9 +321,9 @@ def _read_images(X: Any, is_list: bool, min_rows: int, owner: str) -> Any:
 
 
 def _has_columns(X: Any, are_categories: bool) -> bool:
-    """Return whether columns are to be read one by one.
+    """Return whether columns are read one by one.
 
-    Those of a DataFrame are, and those of a dense array if some are categories.
+    This holds for a DataFrame, and for a dense array with columns of categories.
     """
     if is_frame(X):
         return True
@@ -339,7 +338,7 @@ def _as_table(X: Any) -> Any:
 
 
 def _check_size(X: Any, min_rows: int, owner: str) -> None:
-    """Raise if a table has too few rows, or no column, as scikit-learn says it."""
+    """Raise, as scikit-learn does, if a table has too few rows or columns."""
     n_rows, n_columns = X.shape[:2]
     if n_rows < min_rows:
         raise ValueError(

@@ -35,12 +35,12 @@ class Column:
     Parameters
     ----------
     label : str
-        The column in messages.
+        Label of the column in messages.
     values : ndarray of shape (n_rows,)
-        Numbers, NaN where one is missing, or integer codes of categories, -1 where one
-        is missing.
+        Numbers with NaN for missing values, or integer codes of categories with -1 for
+        missing values.
     categories : list or None
-        What the codes mean; None if the values are numbers.
+        Category of each code. None if the values are numbers.
     """
 
     label: str
@@ -64,7 +64,7 @@ class Column:
         return Column(self.label, values, categories.tolist())
 
     def kind(self) -> str:
-        """Return the kind of the categories that occur, "" if none does."""
+        """Return the kind of the categories that occur, or "" if there are none."""
         return _common_kind(self.label, self.used())
 
     def used(self) -> list[Any]:
@@ -73,7 +73,7 @@ class Column:
         return [self.categories[code] for code in np.unique(self.values) if code >= 0]
 
     def as_numbers(self) -> NDArray[Any]:
-        """Return numbers of any dtype, or raise ``ValueError`` if they are none."""
+        """Return numbers of any dtype, or raise ``ValueError`` for other values."""
         numbers = self.values
         if self.categories is not None:
             if self.kind() not in ("", "number", "boolean"):
@@ -127,16 +127,16 @@ def names_of(X: Any) -> Any:
 
 
 def labels_of(names: Sequence[str] | None, n_columns: int) -> list[str]:
-    """Return what the columns are called in messages."""
+    """Return the labels of the columns in messages."""
     if names is None:
         return [f"Column {j}" for j in range(n_columns)]
     return [f"Column {name!r}" for name in names]
 
 
 def read_numbers(X: Any, names: Sequence[str] | None) -> NDArray[Any] | None:
-    """Return a DataFrame of pandas all at once, if it holds numbers of NumPy only.
+    """Return a pandas DataFrame as one array, if it holds numbers of NumPy only.
 
-    Otherwise, and if one dtype would not hold them all, return None.
+    Return None for other DataFrames, or if no single dtype would hold all values.
     """
     if not _is_a("pandas", "DataFrame", X) or not all(
         isinstance(dtype, np.dtype) and dtype.kind in "fiu" for dtype in X.dtypes

@@ -1,4 +1,4 @@
-"""What an image is: its shape, where its channels are, and what its pixels mean."""
+"""Images: their shape, the position of their channels, and their pixels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEAST_PIXEL, MOST_PIXEL = 1e-12, 1e12  # of the largest one
 
 @dataclass(frozen=True)
 class ImageLayout:
-    """The shape of one image as it is stored, and what its pixels are.
+    """Shape of one image as it is stored, and type of its pixels.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class ImageLayout:
     channels_last : bool
         Whether a shape of three means ``(h, w, c)``.
     are_bytes : bool, default=False
-        Whether pixels are uint8, which are divided by 255. Others stay as they are.
+        Whether pixels are uint8, which are divided by 255. Other pixels are unchanged.
     largest : float, default=1.0
         Largest absolute pixel in fit.
     """
@@ -72,9 +72,9 @@ class ImageLayout:
             )
 
     def read(self, X: Any) -> Any:
-        """Return pixels as uint8, if those of the fit were, or float32.
+        """Return pixels as uint8 if the fit had uint8, else as float32.
 
-        Another kind of pixels than those of the fit is an error or a warning.
+        Pixels of another type or range than in fit raise an error or a warning.
         """
         is_byte, largest = X.dtype == np.uint8, _largest(X)
         is_larger = largest > MOST_TIMES_LARGER * self.largest
@@ -111,7 +111,7 @@ class ImageLayout:
 
     @property
     def channels_first_shape(self) -> tuple[int, int, int]:
-        """Shape of an image as encoders see it, ``(c, h, w)``."""
+        """Shape of an image for the encoder, ``(c, h, w)``."""
         first, *others = (1, *self.shape) if len(self.shape) == 2 else self.shape
         if len(self.shape) == 3 and self.channels_last:
             return others[1], first, others[0]
@@ -129,9 +129,9 @@ class ImageLayout:
 
 
 def pixels_of_lists(X: Any) -> Any:
-    """Return uint8 for integers of nested lists, if they may be bytes.
+    """Return integers of nested lists as uint8, if they are in the range of uint8.
 
-    Python's integers have no dtype that would say so.
+    Integers of Python have no dtype that would tell.
     """
     is_integer = X.dtype == np.int64 and X.size > 0
     if is_integer and X.min() >= 0 and X.max() <= 255:
@@ -162,7 +162,7 @@ def _read_shape(
 
 
 def _are_bytes(X: Any) -> bool:
-    """Return whether pixels of another dtype are those of uint8, beyond doubt."""
+    """Return whether pixels of another dtype certainly have the values of uint8."""
     low, high = X.min(), X.max()
     is_range = 0 <= low and high <= 255 and X.dtype.kind in "iuf"
     if X.dtype.kind == "f":  # 0 and 1 may be the ends of the unit interval

@@ -1,4 +1,4 @@
-"""Labels that a parameter asks for: read once, -1 where there is none."""
+"""Labels that a parameter asks for, with -1 for no label."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def read_labels(
 ) -> NDArray[Any]:
     """Return one label for each row, as numbers.
 
-    Integers stay as they are, floats become float32, and all other labels codes in the
-    order of the labels. -1 means that there is no label. `asked_by` says which
-    parameter needs labels. Where other calls have to give a label the same number
-    (`fixed_codes`), labels that are no numbers are an error.
+    Integers are unchanged, floats become float32, and other labels become codes in
+    sorted order. -1 means no label. `asked_by` names the parameter that needs labels.
+    With `fixed_codes`, labels that are not numbers are an error, as other calls might
+    give them other codes.
     """
     if y is None:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Rows with their labels, kept as they are, and read a whole batch at a time."""
+"""Rows with their labels, in their dtype, read one batch at a time."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ Batch = tuple[Any, Tensor | None]
 class Rows(Dataset[Tensor]):
     """Rows to train on or to embed, with their labels if there are any.
 
-    Dense rows live in one tensor of their own dtype, on `device` if they take at most
-    half of its free memory, else on the host (where the tensor shares the array's
-    memory). ``rows[positions]`` is a dense float32 tensor on `device`; of sparse rows
-    after :meth:`kept_sparse`, a `SparseBatch`.
+    Dense rows are one tensor of their own dtype. The tensor is on `device` if it takes
+    at most half of the free memory there, else on the host, where it shares the memory
+    of the array. ``rows[positions]`` is a dense float32 tensor on `device`, or a
+    `SparseBatch` for sparse rows after :meth:`kept_sparse`.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, ...) or CSR matrix of shape (n_samples, n_features)
-        As :meth:`RowFormat.read` returns it.
+        Result of :meth:`RowFormat.read`.
     row_format : RowFormat
     device : torch.device
     y : ndarray of shape (n_samples,), default=None
-        Labels, as :func:`~sklearn_bcl._data.labels.read_labels` returns them.
+        Result of :func:`~sklearn_bcl._data.labels.read_labels`.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class Rows(Dataset[Tensor]):
 
     @property
     def density(self) -> float:
-        """Share of the values that are stored, 1 of dense rows."""
+        """Share of the values that are stored; 1 for dense rows."""
         if not sparse.issparse(self.data):
             return 1.0
         return float(self.data.nnz / max(1, math.prod(self.data.shape)))
 
     def kept_sparse(self) -> Rows:
-        """Return the rows so that batches of sparse rows on the CPU are sparse."""
+        """Return the rows such that batches of sparse rows on the CPU stay sparse."""
         if not sparse.issparse(self.data) or self.device.type != "cpu":
             return self
         rows = copy.copy(self)
@@ -162,7 +162,7 @@ class Rows(Dataset[Tensor]):
     def batch(self, positions: Any, rows: Tensor | None = None) -> Batch:
         """Return rows and their labels, or None, as one batch on `device`.
 
-        `rows` are those of a store, if they have been read.
+        `rows` are the rows of a store, if they were read before.
         """
         if rows is None:
             x = self[positions]
@@ -175,9 +175,9 @@ class Rows(Dataset[Tensor]):
 
 
 def _canonical(X: Any) -> Any:
-    """Return a CSR matrix with the columns of each row in order and none twice.
+    """Return a CSR matrix with sorted columns in each row and without duplicates.
 
-    One that is otherwise is copied: it is the user's.
+    Another matrix is copied first, as it belongs to the user.
     """
     if X.has_canonical_format:
         return X
@@ -187,10 +187,10 @@ def _canonical(X: Any) -> Any:
 
 
 class _Writeable:
-    """A read-only array or memory map, for torch, which wants to write to all.
+    """A read-only array or memory map as a writeable array, for torch.
 
-    Nothing ever does: batches are copies. Silencing torch's warning would change the
-    filters of other threads.
+    Nothing writes to it: batches are copies. Silencing torch's warning instead would
+    change the filters of other threads.
     """
 
     def __init__(self, X: NDArray[Any]) -> None:
@@ -216,12 +216,12 @@ def _fits(data: Tensor, device: torch.device) -> bool:
 
 
 class RowBatches:
-    """Iterate over batches ``(x, y)`` of `Rows`, in the order of a generator if given.
+    """Iterate over batches ``(x, y)`` of `Rows`, in random order with a generator.
 
-    A tail too short for a loss, or shorter than `least_rows`, is dropped. Of rows in a
-    store, the next batch is read by another thread. If the store keeps them in chunks,
-    chunks come in a random order, and rows are mixed among 50 of them and 16 batches at
-    least, if there are so many.
+    A last batch that is too short for a loss, or shorter than `least_rows`, is dropped.
+    For rows in a store, another thread reads the next batch. If the store keeps rows in
+    chunks, the order of chunks is random, and rows are mixed among at least 50 chunks
+    and 16 batches, if there are so many.
     """
 
     def __init__(

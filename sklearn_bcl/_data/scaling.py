@@ -18,7 +18,7 @@ NORMAL_QUARTILES = 1.349  # distance of the quartiles of a standard normal distr
 
 
 class ReadableRows(Protocol):
-    """Rows that are read by indices: `Rows`, or a tensor."""
+    """Rows that can be indexed: `Rows` or a tensor."""
 
     def __len__(self) -> int: ...
 
@@ -29,18 +29,19 @@ class ReadableRows(Protocol):
 class FeatureScales:
     """Median and spread of each feature, over the rows of one or several calls.
 
-    The spread is that of a normal distribution with the same interquartile range, or
-    the standard deviation where more than half of the values are equal (one-hot
-    columns, rare counts), or 1 where all are. Missing values, NaN, do not count. Calls
-    are averaged, each with as much weight as it has rows, so that no rows need be kept.
+    The spread is the standard deviation of a normal distribution with the same
+    interquartile range. If more than half of the values are equal, as in one-hot
+    columns or rare counts, it is the standard deviation of the values. If all are
+    equal, it is 1. Missing values are ignored. Several calls are averaged with the
+    number of rows as weight, so that no rows need be kept.
 
     Parameters
     ----------
     center, scale : ndarray of shape (n_features,)
     n_rows : int
-        Rows seen.
+        Number of rows.
     n_varied : ndarray of shape (n_features,)
-        Rows seen in those calls in which the feature was not constant.
+        Number of rows in the calls in which the feature was not constant.
     """
 
     center: NDArray[np.float64]
@@ -58,9 +59,9 @@ class FeatureScales:
     ) -> FeatureScales:
         """Measure the features on the rows, or on a random 10,000 of them.
 
-        After the first `n_numbers`, the spread is the standard deviation. Of features
-        that are 0 or 1, quartiles say little. Rows of an earlier call, `before`, count
-        as well.
+        After the first `n_numbers` features, the spread is the standard deviation, as
+        quartiles say little about features of 0 and 1. The statistics of an earlier
+        call, `before`, are included.
         """
         n_rows, values = len(rows), sample_rows(rows, random_state)
         if sparse.issparse(values):
@@ -91,9 +92,9 @@ class FeatureScales:
 
 
 def sample_rows(rows: ReadableRows, random_state: np.random.RandomState) -> Any:
-    """Return the rows, or a random 10,000 of them, of wide rows fewer, as an array.
+    """Return the rows as an array, or a random 10,000 of them, fewer if rows are wide.
 
-    Of sparse rows, as a CSR matrix.
+    Sparse rows become a CSR matrix.
     """
     n_rows, n_features = len(rows), rows[:1].numel()
     most = min(MOST_ROWS, max(LEAST_ROWS, MOST_VALUES // n_features))
@@ -120,9 +121,9 @@ def _measure(values: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
 
 
 def _measure_sparse(X: Any) -> tuple[NDArray[Any], ...]:
-    """Return what `_measure` returns of a CSR matrix, in bounded memory.
+    """Return the result of `_measure` for a CSR matrix, in bounded memory.
 
-    Where less than a quarter of a column's values are below zero, and less than a
+    If less than a quarter of the values of a column are below zero, and less than a
     quarter above, the quartiles are zero.
     """
     n_rows, n_columns = X.shape

@@ -17,22 +17,22 @@ BLOCK_VALUES = 2**22  # read at once, where all rows are read in their order
 
 
 class Stored:
-    """Rows of a store, of which some are read at a time.
+    """Rows of a store that are read in parts.
 
     Parameters
     ----------
     data : object
-        A memory map, an array of h5py or Zarr, or anything that has a length and either
+        A memory map, an array of h5py or Zarr, or an object with a length and either
         ``__getitems__(indices)``, which returns rows, or ``__getitem__(index)``.
 
     Attributes
     ----------
     shape : tuple of int
-        Number of rows, and the shape of one.
+        Number of rows, and the shape of one row.
     dtype : numpy.dtype
     chunk_rows : int or None
-        Rows that the store keeps, and so reads, together: its ``chunk_rows``, or the
-        first of its ``chunks``.
+        Number of rows that the store keeps and reads together: its ``chunk_rows``, or
+        the first of its ``chunks``.
     """
 
     def __init__(self, data: Any) -> None:
@@ -59,7 +59,7 @@ class Stored:
 
     @property
     def is_small(self) -> bool:
-        """Whether all rows are rather read at once."""
+        """Whether the store is small enough to read all rows at once."""
         n_bytes = math.prod(self.shape) * self.dtype.itemsize
         return n_bytes < LEAST_STORED_BYTES
 
@@ -76,13 +76,13 @@ class Stored:
         return max(1, BLOCK_VALUES // max(1, int(np.prod(self.shape[1:]))))
 
     def read(self, indices: NDArray[np.intp]) -> NDArray[Any]:
-        """Read rows by their numbers, which the store gets in ascending order."""
+        """Read rows by their indices, which the store receives in ascending order."""
         in_order, places = np.unique(indices, return_inverse=True)
         found: NDArray[Any] = self._get(in_order.tolist())[places.reshape(-1)]
         return found
 
     def blocks(self) -> Iterator[NDArray[Any]]:
-        """Read all rows, in their order, some at a time."""
+        """Read all rows in their order, one block at a time."""
         for start in range(0, len(self), self.block_rows):
             stop = min(start + self.block_rows, len(self))
             if self.is_array:
@@ -134,7 +134,7 @@ def _is_array_of_a_store(X: Any) -> bool:
 
 
 def _as_array(rows: Any) -> NDArray[Any]:
-    """Return what a dataset returns as an array."""
+    """Return rows that a dataset has returned as an array."""
     if isinstance(rows, list | tuple) and len(rows):
         first = rows[0]
         if isinstance(first, tuple | list) and len(first) == 1 and np.ndim(first[0]):

@@ -1,4 +1,4 @@
-"""Columns in units in which float32 tells their values apart."""
+"""Units of columns in which float32 can distinguish their values."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ STEPS = 2.0**23  # of float32, between a power of two and the next
 
 @dataclass(frozen=True)
 class Units:
-    """Offset and unit of those columns that float32 would not hold as they are.
+    """Offset and unit of the columns that float32 cannot hold unchanged.
 
-    A column in tiny or huge units is divided by a power of two, which is exact. From
-    one whose values are large beside their differences, such as a time stamp, the
-    median is subtracted before. All this is done in float64. Other columns stay as they
-    are.
+    A column of tiny or huge values is divided by a power of two, which is exact. If the
+    values are large relative to their differences, such as time stamps, the median is
+    subtracted first. All this is computed in float64. Other columns are unchanged.
 
     Parameters
     ----------
@@ -43,7 +42,7 @@ class Units:
     def of(cls, X: Any, labels: Sequence[str]) -> Units:
         """Return the units of the columns of an array, or of a CSR matrix.
 
-        `labels` names columns in the warning about those that float32 cannot hold.
+        `labels` name columns in the warning about columns that float32 cannot hold.
         """
         if sparse.issparse(X):
             return cls._of_sparse(X, labels)
@@ -80,14 +79,14 @@ class Units:
 
     @classmethod
     def joined(cls, parts: Mapping[int, Units]) -> Units:
-        """Return the units of a table from those of some of its columns, one each."""
+        """Return the units of a table from the units of single columns."""
         found = [(j, *u.offset, *u.unit) for j, u in parts.items() if u.columns]
         columns, offset, unit = zip(*found, strict=True) if found else ((), (), ())
         return cls(tuple(columns), tuple(offset), tuple(unit))
 
     @property
     def by_column(self) -> dict[int, Units]:
-        """Units of each single column that has some."""
+        """Units of each column that has units."""
         each = zip(self.columns, self.offset, self.unit, strict=True)
         return {j: Units((0,), (offset,), (unit,)) for j, offset, unit in each}
 

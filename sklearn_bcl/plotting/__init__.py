@@ -1,6 +1,8 @@
-"""Figures in scikit-learn's style: a Display each, made `from_...` and drawn by `plot`.
+"""Figures in the style of scikit-learn: Displays, made and drawn by ``from_...``.
 
-All need matplotlib (extra ``plot``), which is imported when something is drawn.
+A class method ``from_...`` computes the values, draws them and returns a Display.
+``plot`` draws a Display again. The figures need matplotlib (extra ``plot``), which is
+imported at the first figure.
 """
 
 from sklearn_bcl.plotting._curves import ImportanceWeightDisplay, LossCurveDisplay

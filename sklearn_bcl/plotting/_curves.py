@@ -1,4 +1,4 @@
-"""Curves of a loss over epochs, and of its weights over ranks."""
+"""Curves of the loss over epochs, and of the importance weight over ranks."""
 
 from __future__ import annotations
 
@@ -23,21 +23,27 @@ if TYPE_CHECKING:
 
 
 class LossCurveDisplay:
-    """Training loss, and the loss on held-out rows, of each epoch.
+    """Training loss, and loss on the held-out rows, of each epoch.
 
     Parameters
     ----------
     loss_curve : array-like of shape (n_epochs,)
         Mean training loss of each epoch, in nats.
     validation_loss_curve : array-like of shape (n_epochs,), default=None
-        Loss on held-out rows after each epoch.
+        Loss on the held-out rows after each epoch, in nats. None draws no such curve.
     name : str, default=None
-        Put before the legend's entries.
+        Prefix of the entries of the legend.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
+        Axes with the curves.
     figure_ : matplotlib Figure
+        Figure of the axes.
+
+    See Also
+    --------
+    EmbeddingDisplay : An embedding in two dimensions.
 
     Examples
     --------
@@ -72,21 +78,30 @@ class LossCurveDisplay:
         ax: Axes | None = None,
         **line_params: Any,
     ) -> LossCurveDisplay:
-        """Draw the curves of a fitted embedder.
+        """Draw the loss curves of a fitted embedder.
 
         Parameters
         ----------
-        estimator : fitted BCLEmbedder
+        estimator : BCLEmbedder
+            Fitted embedder.
         name : str, default=None
-            Put before the legend's entries.
+            Prefix of the entries of the legend.
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
-        **line_params
-            Passed to :meth:`matplotlib.axes.Axes.plot`.
+            Axes to draw on. None creates a figure.
+        **line_params : dict
+            Arguments of :meth:`matplotlib.axes.Axes.plot`.
 
         Returns
         -------
         display : LossCurveDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If `estimator` is not fitted.
+        ImportError
+            If matplotlib is not installed.
         """
         check_is_fitted(estimator, "loss_curve_")
         held_out = getattr(estimator, "validation_loss_curve_", None)
@@ -98,13 +113,19 @@ class LossCurveDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
-        **line_params
-            Passed to :meth:`matplotlib.axes.Axes.plot`.
+            Axes to draw on. None creates a figure.
+        **line_params : dict
+            Arguments of :meth:`matplotlib.axes.Axes.plot`.
 
         Returns
         -------
         display : LossCurveDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
         """
         (axes,) = make_axes(ax)
         prefix = "" if self.name is None else f"{self.name}, "
@@ -129,12 +150,12 @@ class LossCurveDisplay:
 
 
 class ImportanceWeightDisplay:
-    """Importance weight against the rank of a similarity.
+    """Importance weight of a sample against the rank of its similarity.
 
     Parameters
     ----------
     p : array-like of shape (n_points,)
-        Ranks / n_candidates.
+        Ranks divided by the number of candidates, in [0, 1].
     weights : array-like of shape (n_points,)
         Importance weights.
     name : str, default=None
@@ -143,7 +164,13 @@ class ImportanceWeightDisplay:
     Attributes
     ----------
     ax_ : matplotlib Axes
+        Axes with the curve.
     figure_ : matplotlib Figure
+        Figure of the axes.
+
+    See Also
+    --------
+    sklearn_bcl.bayes.importance_weights : The weights as an array.
 
     Examples
     --------
@@ -173,20 +200,33 @@ class ImportanceWeightDisplay:
         ax: Axes | None = None,
         **line_params: Any,
     ) -> ImportanceWeightDisplay:
-        """Draw the weights of given priors.
+        """Draw the weights for given priors.
 
         Parameters
         ----------
-        alpha, beta, tau_plus : float
-            As in :func:`~sklearn_bcl.bayes.importance_weights`.
+        alpha : float in [0.5, 1]
+            Location parameter, as in :func:`~sklearn_bcl.bayes.importance_weights`.
+        beta : float in (0, 1]
+            Concentration parameter.
+        tau_plus : float in [0, 1)
+            Class prior.
         ax : matplotlib Axes, default=None
-            Where to draw; several settings may share one. None makes a new figure.
-        **line_params
-            Passed to :meth:`matplotlib.axes.Axes.plot`.
+            Axes to draw on, for example with curves of other priors. None creates a
+            figure.
+        **line_params : dict
+            Arguments of :meth:`matplotlib.axes.Axes.plot`.
 
         Returns
         -------
         display : ImportanceWeightDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If a prior is out of range, or the priors are degenerate.
+        ImportError
+            If matplotlib is not installed.
         """
         p = np.linspace(0, 1, 201)
         weights = importance_weights(p, alpha=alpha, beta=beta, tau_plus=tau_plus)
@@ -197,19 +237,31 @@ class ImportanceWeightDisplay:
     def from_estimator(
         cls, estimator: Any, *, ax: Axes | None = None, **line_params: Any
     ) -> ImportanceWeightDisplay:
-        """Draw the weights of a fitted embedder's priors.
+        """Draw the weights for the priors of a fitted embedder.
 
         Parameters
         ----------
-        estimator : fitted BCLEmbedder
+        estimator : BCLEmbedder
+            Fitted embedder with the loss "bcl".
         ax : matplotlib Axes, default=None
-            Where to draw; several settings may share one. None makes a new figure.
-        **line_params
-            Passed to :meth:`matplotlib.axes.Axes.plot`.
+            Axes to draw on, for example with curves of other priors. None creates a
+            figure.
+        **line_params : dict
+            Arguments of :meth:`matplotlib.axes.Axes.plot`.
 
         Returns
         -------
         display : ImportanceWeightDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If `estimator` is not fitted.
+        AttributeError
+            If the loss of `estimator` has no priors of the Bayesian model.
+        ImportError
+            If matplotlib is not installed.
         """
         check_is_fitted(estimator)
         return cls.from_priors(
@@ -223,18 +275,24 @@ class ImportanceWeightDisplay:
     def plot(
         self, ax: Axes | None = None, **line_params: Any
     ) -> ImportanceWeightDisplay:
-        """Draw the weights, beside the weight 1 of plain NT-Xent.
+        """Draw the weights, and the constant weight 1 of NT-Xent on empty axes.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
-        **line_params
-            Passed to :meth:`matplotlib.axes.Axes.plot`.
+            Axes to draw on. None creates a figure.
+        **line_params : dict
+            Arguments of :meth:`matplotlib.axes.Axes.plot`.
 
         Returns
         -------
         display : ImportanceWeightDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
         """
         (axes,) = make_axes(ax)
         n_drawn = len(axes.lines)

@@ -27,21 +27,23 @@ if TYPE_CHECKING:
 
 
 class EmbeddingDisplay:
-    """Two dimensions of an embedding, colored by labels.
+    """Embedding in two dimensions, colored by labels.
 
     Parameters
     ----------
     points : array-like of shape (n_samples, 2)
-        Coordinates.
+        Coordinates of the rows.
     labels : array-like of shape (n_samples,), default=None
-        Classes, -1 where there is none, or continuous values.
+        Classes, with -1 for no label, or continuous values. None draws one color.
     axis_names : sequence of two str, default=("first dimension", "second dimension")
         Labels of the axes.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
+        Axes with the points.
     figure_ : matplotlib Figure
+        Figure of the axes.
 
     Examples
     --------
@@ -79,27 +81,39 @@ class EmbeddingDisplay:
         ax: Axes | None = None,
         **scatter_params: Any,
     ) -> EmbeddingDisplay:
-        """Draw ``estimator.transform(X)`` in two dimensions.
+        """Draw the embedding of rows in two dimensions.
 
         Parameters
         ----------
         estimator : fitted transformer
             Such as a :class:`~sklearn_bcl.BCLEmbedder`, or a pipeline that ends in one.
-        X : array-like
-            Rows or images that it takes.
+        X : array-like of shape (n_samples, n_features)
+            Rows or images to embed.
         y : array-like of shape (n_samples,), default=None
-            Classes, -1 where there is none, or continuous values, for the colors.
-        reducer : transformer to two dimensions, default=None
-            Such as UMAP or t-SNE; it is cloned and fitted on the embedding. None is PCA
-            (of embeddings of more than two components).
+            Classes, with -1 for no label, or continuous values. They set the colors.
+        reducer : transformer, default=None
+            Transformer to two dimensions, such as UMAP or t-SNE. A clone is fitted on
+            the embedding. None is PCA, or no reduction for an embedding of two
+            components.
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
-        **scatter_params
-            Passed to :meth:`matplotlib.axes.Axes.scatter`.
+            Axes to draw on. None creates a figure.
+        **scatter_params : dict
+            Arguments of :meth:`matplotlib.axes.Axes.scatter`.
 
         Returns
         -------
         display : EmbeddingDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If `estimator` is not fitted.
+        ValueError
+            If the embedding has a single component, if `reducer` does not return two
+            dimensions, or if `X` and `y` differ in length.
+        ImportError
+            If matplotlib is not installed.
         """
         embedding = np.asarray(estimator.transform(X))
         names = ("first dimension", "second dimension")
@@ -121,13 +135,22 @@ class EmbeddingDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
-        **scatter_params
-            Passed to :meth:`matplotlib.axes.Axes.scatter`.
+            Axes to draw on. None creates a figure.
+        **scatter_params : dict
+            Arguments of :meth:`matplotlib.axes.Axes.scatter`.
 
         Returns
         -------
         display : EmbeddingDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If `points` does not have two columns, or if `points` and `labels` differ in
+            length.
+        ImportError
+            If matplotlib is not installed.
         """
         points = check_array(self.points)
         if points.shape[1] != 2:

@@ -1,4 +1,4 @@
-"""How good the posterior is, as a ranker and as a probability."""
+"""Quality of the posterior, as a ranking and as a probability."""
 
 from __future__ import annotations
 
@@ -23,29 +23,39 @@ MOST_ROWS = 1_000
 
 
 class PosteriorDisplay:
-    """How good the posterior P(TN) is: histograms of both kinds, and reliability.
+    """Histograms and calibration of the posterior P(TN).
+
+    The left figure has the histograms of P(TN) for true negatives and for false
+    negatives. The right figure compares predicted and observed shares of true
+    negatives.
 
     Parameters
     ----------
     proba : array-like of shape (n_anchors, n_candidates)
-        P(TN) of the candidates of each anchor.
+        Posterior P(TN) of the candidates of each anchor.
     is_true_negative : array-like of bool, shape (n_anchors, n_candidates)
-        Whether the candidate is of another class than the anchor.
-    n_bins : int, default=15
-        Number of bins of the reliability, of as many pairs each.
+        Whether a candidate has another class than its anchor.
+    n_bins : int >= 1, default=15
+        Number of bins of the calibration. All bins have the same number of pairs.
 
     Attributes
     ----------
     auc_ : float
-        AUC of P(TN) as a detector of true negatives, mean over the anchors that have
-        both kinds.
+        AUC of P(TN) as a detector of true negatives. It is the mean over the anchors
+        with true and false negatives.
     calibration_error_ : float
-        Expected calibration error: mean absolute difference of the predicted and the
-        observed share of true negatives in the bins.
+        Expected calibration error: the mean absolute difference of the predicted and
+        the observed share of true negatives in a bin.
     brier_score_ : float
         Mean squared error of P(TN).
     ax_ : list of two matplotlib Axes
+        Axes of the histograms and of the calibration.
     figure_ : matplotlib Figure
+        Figure of the axes.
+
+    See Also
+    --------
+    sklearn_bcl.BCLEmbedder.true_negative_proba : The posterior as an array.
 
     Examples
     --------
@@ -84,20 +94,34 @@ class PosteriorDisplay:
 
         Parameters
         ----------
-        estimator : fitted BCLEmbedder
-        X : array-like of n_samples rows or images
+        estimator : BCLEmbedder
+            Fitted embedder with the loss "bcl".
+        X : array-like of shape (n_samples, n_features)
+            Rows or images.
         y : array-like of shape (n_samples,)
-            Classes, -1 for rows without a label, which are left out.
-        n_bins : int, default=15
-            Number of bins of the reliability, of as many pairs each.
+            Classes. Rows with the label -1 (no label) are left out.
+        n_bins : int >= 1, default=15
+            Number of bins of the calibration. All bins have the same number of pairs.
         random_state : int, RandomState instance or None, default=0
             Seed of the choice of 1,000 rows, if there are more.
         ax : two matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw on. None creates a figure.
 
         Returns
         -------
         display : PosteriorDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If `estimator` is not fitted.
+        ValueError
+            If `X` and `y` differ in length, or as in :meth:`plot`.
+        AttributeError
+            If the loss of `estimator` has no priors of the Bayesian model.
+        ImportError
+            If matplotlib is not installed.
         """
         check_consistent_length(X, y)
         labels: NDArray[Any] = np.asarray(y)
@@ -114,16 +138,25 @@ class PosteriorDisplay:
         return cls(proba, truth, n_bins).plot(ax)
 
     def plot(self, ax: Any = None) -> PosteriorDisplay:
-        """Draw both figures.
+        """Compute the quality of the posterior and draw both figures.
 
         Parameters
         ----------
         ax : two matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw on. None creates a figure.
 
         Returns
         -------
         display : PosteriorDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If `n_bins` is out of range, if no anchor has both true and false negatives,
+            or if `ax` is not two axes.
+        ImportError
+            If matplotlib is not installed.
         """
         check_interval("n_bins", self.n_bins, 1, None, closed="left", integral=True)
         proba = check_array(self.proba)
@@ -170,7 +203,7 @@ class PosteriorDisplay:
     def _reliability(
         self, proba: NDArray[Any], truth: NDArray[np.bool_]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return predicted and observed shares in bins of as many pairs each."""
+        """Return the predicted and the observed share of true negatives in each bin."""
         order = proba.argsort(kind="stable")
         n_bins = min(self.n_bins, len(proba))
         predicted, observed = (
@@ -181,7 +214,7 @@ class PosteriorDisplay:
 
 
 def _auc(score: NDArray[Any], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the AUC of each row: scikit-learn's takes milliseconds for one."""
+    """Return the AUC of each row, faster than scikit-learn's function."""
     n_true = truth.sum(axis=1)
     ranks = rankdata(score, axis=1)  # tied ones share the mean
     won = np.where(truth, ranks, 0).sum(axis=1) - n_true * (n_true + 1) / 2

@@ -44,18 +44,28 @@ class PriorSearchDisplay:
     Parameters
     ----------
     scores : array-like of shape (n_y, n_x)
-        Best mean score at each pair of values, NaN where there was none.
-    x_values, y_values : sequence
-        Values of the priors.
-    x_name, y_name : str
-        Their names.
+        Best mean score for each pair of values, NaN for a pair without a score.
+    x_values : sequence of length n_x
+        Values of the prior on the horizontal axis.
+    y_values : sequence of length n_y
+        Values of the prior on the vertical axis.
+    x_name : str
+        Name of the prior on the horizontal axis.
+    y_name : str
+        Name of the prior on the vertical axis.
     score_name : str, default="mean cross-validated score"
         Label of the color bar.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
+        Axes with the heat map.
     figure_ : matplotlib Figure
+        Figure of the axes.
+
+    See Also
+    --------
+    sklearn_bcl.bayes.prior_grid : Settings of the priors for a search.
 
     Examples
     --------
@@ -99,25 +109,39 @@ class PriorSearchDisplay:
         metric: str | None = None,
         ax: Axes | None = None,
     ) -> PriorSearchDisplay:
-        """Draw a fitted search; of settings that share both values, the best counts.
+        """Draw the scores of a fitted search.
 
-        Settings without one of the two are left out. Of a search by successive halving
-        the last score of each setting counts.
+        If several settings have the same values of both priors, the heat map shows the
+        best score. Settings without a value of one of the priors are left out. For a
+        search by successive halving, the last score of each setting is used.
 
         Parameters
         ----------
-        search : fitted GridSearchCV, RandomizedSearchCV or the like
-        x, y : str, default="tau_plus" and "alpha"
-            The priors, with or without the names of the steps that lead to them.
+        search : GridSearchCV, RandomizedSearchCV or similar
+            Fitted search of scikit-learn.
+        x : str, default="tau_plus"
+            Prior on the horizontal axis, with or without the names of pipeline steps.
+        y : str, default="alpha"
+            Prior on the vertical axis, with or without the names of pipeline steps.
         metric : str, default=None
-            Which score of a search with several. None is that of `refit`, if it has
-            one, or the only one.
+            Name of the score in a search with several scores. None is the score that
+            `refit` names, or the only score.
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw on. None creates a figure.
 
         Returns
         -------
         display : PriorSearchDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If `search` is not fitted.
+        ValueError
+            If `x`, `y` or `metric` is not part of the search, or if no score is finite.
+        ImportError
+            If matplotlib is not installed.
         """
         check_is_fitted(search, "cv_results_")
         results = search.cv_results_
@@ -149,16 +173,22 @@ class PriorSearchDisplay:
         return cls(scores, columns, rows, x, y).plot(ax)
 
     def plot(self, ax: Axes | None = None) -> PriorSearchDisplay:
-        """Draw the heat map, with the scores written into it and the best one framed.
+        """Draw the heat map with the scores as text and a frame around the best score.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw on. None creates a figure.
 
         Returns
         -------
         display : PriorSearchDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
         """
         (axes,) = make_axes(ax)
         from matplotlib.patches import Polygon

@@ -1,4 +1,4 @@
-"""What all Displays share: colors, markers, and axes to draw on."""
+"""Style of all Displays: colors, markers, and axes to draw on."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ UNLABELED = "#BBBBBB"
 
 
 def merge_style(artist: str, style: dict[str, Any], given: Any) -> dict[str, Any]:
-    """Return our style of a matplotlib artist, overridden by what the user gives.
+    """Return the style of a matplotlib artist, overridden by the user's arguments.
 
-    Aliases, such as "c" for "color", are the same parameter.
+    Aliases, such as "c" for "color", are the same argument.
     """
     from matplotlib import cbook, collections, lines
 
