@@ -38,7 +38,6 @@ templates_path = ["_templates"]
 suppress_warnings = ["config.cache"]
 nitpicky = False
 
-autodoc_default_options = {"inherited-members": False}
 autosummary_generate = True
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False

@@ -411,7 +411,6 @@ class ContrastiveNet(NeuralNet):
 
     def _check_result(self, rows: Rows) -> None:
         """Raise unless what was trained is finite, and warn if it has collapsed."""
-        self._set_training(False)
         n_checked = min(len(rows), TRANSFORM_BATCH_ROWS)
         some = np.linspace(0, len(rows) - 1, n_checked).astype(np.intp)
         checked = rows.subset(some)
@@ -428,7 +427,6 @@ class ContrastiveNet(NeuralNet):
             warnings.warn(
                 "The embedding has collapsed: it is the same for all rows, up to "
                 f"{float(spread):.1e} of its length. {self._remedy()}",
-                UserWarning,
                 stacklevel=2,
             )
 

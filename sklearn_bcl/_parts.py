@@ -70,7 +70,13 @@ AUTO_LEARNING_RATES = (1e-3, 2e-3)
 AUTO_EPOCHS = (200, 100)  # for up to so many rows:
 AUTO_ROWS = 2_400
 LEAST_EPOCHS = 10
-NOT_IMPORTABLE = ("local object", "lambda", "attribute lookup", "not the same object")
+NOT_IMPORTABLE = (  # what pickle says of functions that users define in a session
+    "local object",
+    "lambda",
+    "attribute lookup",
+    "not the same object",
+    "import of module",
+)
 PARAMETRIZED = (
     " Modules of torch.nn.utils.parametrizations cannot be pickled. Make their weights "
     "in forward instead, or train without."

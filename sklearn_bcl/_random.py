@@ -121,9 +121,10 @@ def draws_globally(part: Any) -> bool:
 
 
 def _is_known(kind: Any) -> bool:
-    file = kind.__module__.rpartition(".")[2]
+    module = kind.__module__ or ""  # None in code run by exec
+    file = module.rpartition(".")[2]
     return (
-        kind.__module__.startswith(_KNOWN)
+        module.startswith(_KNOWN)
         and file not in _DRAWING_FILES
         and kind.__name__ not in _DRAWING
     )

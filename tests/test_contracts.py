@@ -272,3 +272,10 @@ def test_callbacks_that_cannot_be_copied(X):
 
     with pytest.raises(ValueError, match=r"'callbacks' are copied.*a lock"):
         small(callbacks=[Locked()]).fit(X)
+
+
+@pytest.mark.parametrize("name", [None, "__main__", "no_such_module"])
+def test_functions_of_a_session_are_views(X, name):
+    session = {} if name is None else {"__name__": name}
+    exec("def one_more(x, generator):\n    return x + 1", session)
+    assert small(augmentation=session["one_more"]).fit_transform(X).shape[0] == len(X)

@@ -489,6 +489,13 @@ def test_invalid_values_of_X(X, bad):
         small().fit(X)
 
 
+def test_rows_of_many_columns_go_in_smaller_batches():
+    X = np.random.RandomState(0).normal(size=(450, 10_000)).astype(np.float32)
+    embedder = small(max_epochs=1).fit(X[:20])
+    whole = embedder.transform(X)  # in batches of 416 rows
+    assert_array_equal(whole[430:], embedder.transform(X[430:]))
+
+
 # score
 
 

@@ -31,7 +31,9 @@ def test_sessions_print_what_the_page_says(page, tmp_path, monkeypatch):
     """Blocks of a page follow each other in one session."""
     monkeypatch.chdir(tmp_path)
     session = "\n".join(blocks(page, "pycon"))
-    test = doctest.DocTestParser().get_doctest(session, {}, name(page), str(page), 0)
+    test = doctest.DocTestParser().get_doctest(
+        session, {"__name__": "__main__"}, name(page), str(page), 0
+    )
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     output = []
     doctest.DocTestRunner(optionflags=flags).run(test, out=output.append)
@@ -66,4 +68,4 @@ def test_recipes_run_as_printed(page, recipe, tmp_path, monkeypatch):
         pytest.skip(f"needs {needs(recipe)}")
     if needs(recipe) in ("distributed", "ray") and not LONG:
         pytest.skip("takes a minute: SKLEARN_BCL_LONG=1")
-    exec(compile(recipe, f"{page}.md", "exec"), {"__name__": "recipe"})
+    exec(compile(recipe, f"{page}.md", "exec"), {"__name__": "__main__"})

@@ -330,22 +330,24 @@ def test_tensorboard(iris, Z, tmp_path):
 
 
 def test_mlflow(iris, Z, tmp_path, monkeypatch):
-    pytest.importorskip("mlflow")
+    mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # quick to set up
-    from mlflow import MlflowClient
-
-    client = MlflowClient((tmp_path / "runs").as_uri())
-    run = client.create_run(client.create_experiment("bcl"))
-    embedder = small(callbacks=[MlflowLogger(run, client)]).fit(iris[0])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "runs").as_uri())
+    with mlflow.start_run() as run:
+        mlflow.log_params(small().get_params())
+        embedder = small(callbacks=[MlflowLogger()]).fit(iris[0])
+        embedder.save(tmp_path / "embedder.safetensors")
+        mlflow.log_artifact(tmp_path / "embedder.safetensors")
+    client = mlflow.MlflowClient()
     history = client.get_metric_history(run.info.run_id, "train_loss")
     assert [metric.step for metric in history] == [1, 2, 3]
     assert_allclose([metric.value for metric in history], embedder.loss_curve_)
-    assert client.get_run(run.info.run_id).info.status == "FINISHED"
+    run = client.get_run(run.info.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["alpha"] == "0.9"
     # skorch's artifacts, and a file of ours.
     names = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {"params.pth", "optimizer.pth", "history.json"} <= names
-    embedder.save(tmp_path / "embedder.safetensors")
-    client.log_artifact(run.info.run_id, tmp_path / "embedder.safetensors")
     folder = tmp_path / "runs" / run.info.experiment_id / run.info.run_id
     loaded = BCLEmbedder.load(folder / "artifacts" / "embedder.safetensors")
     assert_array_equal(loaded.transform(iris[0]), Z)

@@ -44,7 +44,7 @@ from sklearn_bcl import BCLEmbedder
 embedder = BCLEmbedder(max_epochs=40, random_state=0).fit(X_train)
 names = embedder.feature_names_in_[embedder.is_categorical_]
 for name, categories in zip(names, embedder.categories_, strict=True):
-    print(f"{name}: {len(categories)} categories, such as {categories[0]!r}")
+    print(f"{name}: {len(categories)} frequent categories, such as {categories[0]!r}")
 
 # %%
 # Both models take DataFrames, and only the random forest needs codes for the strings.

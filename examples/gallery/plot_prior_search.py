@@ -28,7 +28,7 @@ grid = {
     "bclembedder__tau_plus": [0.05, 0.1, 0.3],
     "bclembedder__alpha": [0.5, 0.7, 0.9],
 }
-search = GridSearchCV(pipeline, grid, cv=3, n_jobs=2).fit(X, y)
+search = GridSearchCV(pipeline, grid, cv=3).fit(X, y)
 print(f"best {search.best_params_}, accuracy {search.best_score_:.3f}")
 
 # %%
@@ -49,7 +49,7 @@ from sklearn_bcl.bayes import prior_grid
 
 settings = prior_grid(5)
 embedder = BCLEmbedder(max_epochs=8, random_state=0)
-unlabeled = GridSearchCV(embedder, settings, cv=3, n_jobs=2).fit(X)
+unlabeled = GridSearchCV(embedder, settings, cv=3).fit(X)
 print("alpha   beta  tau_plus   score")
 for setting, score in zip(
     unlabeled.cv_results_["params"],
