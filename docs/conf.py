@@ -38,6 +38,7 @@ templates_path = ["_templates"]
 suppress_warnings = ["config.cache"]
 nitpicky = False
 
+autodoc_typehints = "none"
 autosummary_generate = True
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False

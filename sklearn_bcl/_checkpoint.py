@@ -54,9 +54,9 @@ class Checkpoint(Callback):
     Raises
     ------
     ValueError
-        In `fit`, if a parameter is invalid, the folder cannot be written to, the file
-        is from another fit or damaged, or ``random_state`` is not an int. Also in
-        `partial_fit`.
+        In `fit`, if a parameter is invalid or ``random_state`` is not an int. Also if
+        the folder cannot be written to, or the file is damaged or from another fit. In
+        `partial_fit`, always.
 
     Notes
     -----

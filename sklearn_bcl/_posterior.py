@@ -149,9 +149,9 @@ class PosteriorMixin:
     def true_negative_proba(self, X: Any, Y: Any = None) -> NDArray[np.float32]:
         """Return the posterior probability that each candidate is a true negative.
 
-        A true negative has another latent class than the anchor. The probability
-        depends on the rank of the candidate's similarity among the similarities of all
-        candidates of the anchor, and on the priors ``alpha_`` and ``tau_plus_``
+        A true negative has another latent class than the anchor. The similarities of
+        the candidates of an anchor are ranked. The probability depends on the rank, and
+        on the priors ``alpha_`` and ``tau_plus_``
         (:func:`~sklearn_bcl.bayes.true_negative_posterior`).
 
         The candidates should be a random draw of rows, like a batch in training. A

@@ -108,9 +108,11 @@ def all_processes(timeout: float = 1800) -> Iterator[Processes]:
     Within the block, each call of `fit` or `partial_fit` of a
     :class:`~sklearn_bcl.BCLEmbedder` is one training by all processes. All processes
     pass the same rows and the same parameters. Each process trains on its share of
-    every batch, and all processes end with the same fitted estimator. ``batch_size`` is
-    the number of rows of all processes together. So the model is the model of a single
-    process, up to rounding. `transform`, `score` and the posteriors remain local.
+    every batch, and all processes end with the same fitted estimator.
+
+    ``batch_size`` is the number of rows of all processes together. So the model is the
+    model of a single process, up to rounding. `transform`, `score` and the posteriors
+    remain local.
 
     The block uses the process group of :mod:`torch.distributed` if there is one.
     Otherwise, it creates a process group from the variables that ``torchrun`` sets, and

@@ -10,12 +10,16 @@ The similarity :math:`s` of an anchor and an unlabeled sample has an unknown den
     f_\kappa(u) = 1 + \kappa - 2 \kappa u, \qquad
     F_\kappa(u) = (1 + \kappa) u - \kappa u^2, \qquad \kappa \in [-1, 1],
 
-with :math:`\kappa_{TN} = 2\alpha - 1` for true negatives, :math:`\kappa_{FN} =
--\kappa_{TN}` for false negatives, :math:`\kappa_{UN} = (2\alpha - 1)(1 - 2\tau^+)` for
-unlabeled samples and :math:`\kappa_\psi = (\alpha - \beta) / (\alpha + \beta -
-2\alpha\beta)` for hard true negatives. The c.d.f. :math:`F_\kappa` is a quadratic
-function with an explicit inverse. The functions of this module are therefore exact,
-without epsilons or rejection sampling.
+with a parameter :math:`\kappa` for each density:
+
+- true negatives: :math:`\kappa_{TN} = 2\alpha - 1`
+- false negatives: :math:`\kappa_{FN} = -\kappa_{TN}`
+- unlabeled samples: :math:`\kappa_{UN} = (2\alpha - 1)(1 - 2\tau^+)`
+- hard true negatives: :math:`\kappa_\psi = (\alpha - \beta) / (\alpha + \beta -
+  2\alpha\beta)`
+
+The c.d.f. :math:`F_\kappa` is a quadratic function with an explicit inverse. The
+functions of this module are therefore exact, without epsilons or rejection sampling.
 
 The model is from Liu, Wang, Li (2023), *Bayesian Self-Supervised Contrastive Learning*,
 arXiv:2301.11673.

@@ -349,11 +349,11 @@ class NTXentLoss(ContrastiveLoss):
 class BCLLoss(ContrastiveLoss):
     r"""Bayesian contrastive loss: :math:`N_g = \sum_i \omega_i E_i`.
 
-    The importance weight :math:`\omega_i` of an unlabeled sample depends on the rank of
-    its similarity among the N unlabeled samples of the anchor, at p = rank / N
-    (:func:`sklearn_bcl.bayes.importance_weights`). The weights carry no gradient. All
-    weights are 1, as in :class:`NTXentLoss`, at ``alpha = beta = 0.5`` and at ``beta =
-    0.5`` with ``tau_plus = 0``.
+    The importance weight :math:`\omega_i` of an unlabeled sample depends on p = rank / N
+    (:func:`sklearn_bcl.bayes.importance_weights`). Its similarity has this rank among
+    the N unlabeled samples of the anchor. The weights carry no gradient. All
+    weights are 1, as in :class:`NTXentLoss`, at ``beta = 0.5`` with ``alpha = 0.5`` or
+    ``tau_plus = 0``.
 
     Parameters
     ----------

@@ -365,10 +365,26 @@ def test_first_and_last_column_may_be_chosen(chosen):
 
 
 def test_frames_of_sparse_columns_become_sparse():
-    frame = pd.DataFrame({"a": pd.arrays.SparseArray([0.0, 1.5, 0.0])})
+    frame = pd.DataFrame(
+        {
+            "a": pd.arrays.SparseArray([0.0, 1.5, 0.0], fill_value=0),
+            "b": pd.arrays.SparseArray([0, 0, 2], fill_value=0),
+        }
+    )
     row_format, array = read(frame)
-    assert_array_equal(array.toarray() if sparse.issparse(array) else array, frame)
+    assert sparse.issparse(array)
+    assert_array_equal(array.toarray(), frame)
     assert row_format.columns.categorical == ()
+    assert row_format.feature_names == ("a", "b")
+    with pytest.raises(ValueError, match="Column 'b' is where column 'a' was"):
+        row_format.read(frame[["b", "a"]])
+    missing = pd.DataFrame({"a": pd.arrays.SparseArray([np.nan, 1.5, np.nan])})
+    _, array = read(missing)  # what is not stored is missing there, not 0
+    assert_array_equal(array, missing)
+
+
+def test_sparse_columns_beside_others_are_dense():
+    frame = pd.DataFrame({"a": pd.arrays.SparseArray([0.0, 1.5, 0.0])})
     mixed = frame.assign(b=["x", "y", "x"])
     row_format, array = read(mixed)
     assert_array_equal(array, [[0, 0], [1.5, 1], [0, 0]])

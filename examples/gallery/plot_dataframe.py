@@ -72,7 +72,8 @@ import matplotlib.pyplot as plt
 
 counts, draws = [20, 50, 200], range(5)
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
-for (name, model), style in zip(models.items(), ("o-", "s--"), strict=True):
+styles = zip(("#0072B2", "#D55E00"), ("o-", "s--"), strict=True)
+for (name, model), (color, style) in zip(models.items(), styles, strict=True):
     accuracies = np.zeros((len(counts), len(draws)))
     for i, n_labels in enumerate(counts):
         for draw in draws:
@@ -85,12 +86,14 @@ for (name, model), style in zip(models.items(), ("o-", "s--"), strict=True):
             )
             accuracies[i, draw] = model.fit(rows, labels).score(X_test, y_test)
     means, deviations = accuracies.mean(axis=1), accuracies.std(axis=1)
-    ax.errorbar(counts, means, deviations, fmt=style, capsize=4, label=name)
+    ax.errorbar(
+        counts, means, deviations, fmt=style, color=color, capsize=4, label=name
+    )
     print(f"{name:33s}", *(f"{mean:.3f}" for mean in means))
 ax.set(
     xscale="log",
     xlabel="number of labels",
-    ylabel="test accuracy, mean ± standard deviation",
+    ylabel="test accuracy (mean ± std)",
     title="Customers, four classes",
 )
 ax.set_xticks(counts, counts)

@@ -63,7 +63,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(7.5, 4), layout="constrained
 colors, markers = ("#D55E00", "#0072B2"), ("s", "o")
 for i, name in enumerate(embedders):
     style = {"color": colors[i], "marker": markers[i]}
-    CalibrationDisplay.from_predictions(
+    display = CalibrationDisplay.from_predictions(
         is_true_negative,
         proba[name],
         n_bins=10,
@@ -72,9 +72,12 @@ for i, name in enumerate(embedders):
         ax=left,
         **style,
     )
+    error = np.abs(display.prob_true - display.prob_pred).mean()
+    print(f"{name:18s} calibration error {error:.3f}")
     right.scatter(np.full(10, i), accuracies[name], **style)
 left.set(xlabel="P(TN), mean of a bin", ylabel="share of true negatives")
-left.set(title="Pairs of test rows", aspect="auto")
+left.set(title="Pairs of test rows", ylim=(-0.05, 1.35))
+left.legend(loc="upper left")
 right.set(ylabel="test accuracy with 50 labels", xlim=(-0.5, 1.5), ylim=(0.5, 1))
 right.set_title("Classifier on the embedding")
 right.set_xticks([0, 1], ["default\npriors", "priors\nfrom labels"])

@@ -47,7 +47,7 @@ seeds, losses = range(3), ("simclr", "dcl", "hcl", "bcl")
 results = {"pixels": [measure(StandardScaler(), seed) for seed in seeds]}
 for loss in losses:
     results[loss] = [
-        measure(BCLEmbedder(loss=loss, max_epochs=8, random_state=seed), seed)
+        measure(BCLEmbedder(loss=loss, max_epochs=12, random_state=seed), seed)
         for seed in seeds
     ]
 

@@ -1,15 +1,13 @@
 """
-Semi-supervised digits: many rows, few labels
-=============================================
+Semi-supervised digits: fit the embedder on all rows
+====================================================
 
-The embedder is fitted on all training rows, and a classifier on the few labeled rows.
-On the digits, a linear model on the embedding is more accurate than the same model on
-the pixels, with and without self-training.
+In a pipeline, the embedder sees only the labeled rows. Fitted before on all rows,
+labeled or not, the embedder gives a classifier with the same labels a higher accuracy.
 """
 
 # %%
 # The embedder is fitted once, on all training rows and without labels.
-import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -20,37 +18,37 @@ X_train, X_test, y_train, y_test = train_test_split(
     X, y, test_size=0.3, stratify=y, random_state=0
 )
 embedder = BCLEmbedder(max_epochs=30, random_state=0).fit(X_train)
-Z_train, Z_test = embedder.transform(X_train), embedder.transform(X_test)
 
 # %%
-# scikit-learn marks rows without a label by -1, and self-training learns from them too.
+# ``FrozenEstimator`` keeps the fitted embedder in a pipeline, so only the classifier is
+# fitted on the labeled rows.
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.semi_supervised import SelfTrainingClassifier
 
-linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.1))
-methods = {
-    "pixels": (linear, X_train, X_test),
-    "pixels, self-training": (SelfTrainingClassifier(linear), X_train, X_test),
-    "embedding": (linear, Z_train, Z_test),
+classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1))
+models = {
+    "pixels": classifier,
+    "embedder fitted on labeled rows": make_pipeline(
+        BCLEmbedder(max_epochs=50, random_state=0), classifier
+    ),
+    "embedder fitted on all rows": make_pipeline(FrozenEstimator(embedder), classifier),
 }
-counts, draws = [20, 50, 100, 200], range(4)
-accuracies = {name: np.zeros((len(counts), len(draws))) for name in methods}
+
+# %%
+# Every model gets the same labeled rows, in three draws.
+import numpy as np
+
+counts, draws = [20, 50, 200], range(3)
+accuracies = {name: np.zeros((len(counts), len(draws))) for name in models}
 for i, n_labels in enumerate(counts):
     for draw in draws:
-        labeled, _ = train_test_split(
-            np.arange(len(y_train)),
-            train_size=n_labels,
-            stratify=y_train,
-            random_state=draw,
+        rows, _, labels, _ = train_test_split(
+            X_train, y_train, train_size=n_labels, stratify=y_train, random_state=draw
         )
-        partly = np.full(len(y_train), -1)
-        partly[labeled] = y_train[labeled]
-        for name, (model, train, test) in methods.items():
-            rows = slice(None) if model is not linear else labeled
-            model.fit(train[rows], partly[rows])
-            accuracies[name][i, draw] = model.score(test, y_test)
+        for name, model in models.items():
+            accuracies[name][i, draw] = model.fit(rows, labels).score(X_test, y_test)
 
 # %%
 # Lines are means over the draws of labels, and bands reach from the worst draw to the
@@ -63,11 +61,14 @@ for (name, values), (color, style) in zip(accuracies.items(), styles, strict=Tru
     ax.plot(counts, values.mean(axis=1), style, color=color, label=name)
     low, high = values.min(axis=1), values.max(axis=1)
     ax.fill_between(counts, low, high, color=color, alpha=0.2, linewidth=0)
-    print(f"{name:22s}", *(f"{mean:.3f}" for mean in values.mean(axis=1)))
+    print(f"{name:32s}", *(f"{mean:.3f}" for mean in values.mean(axis=1)))
 ax.set(
+    xscale="log",
     xlabel="number of labels",
     ylabel="test accuracy",
     title=f"Digits, {len(X_train):,} training rows",
 )
+ax.set_xticks(counts, counts)
+ax.minorticks_off()
 ax.legend()
 plt.show()

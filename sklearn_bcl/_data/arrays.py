@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_array
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from sklearn_bcl._data.frames import DATES_ERROR, MOST_EXACT, is_frame, is_rounded
+from sklearn_bcl._data.frames import DATES_ERROR, MOST_EXACT, is_frame, is_rounded, is_sparse_frame
 from sklearn_bcl._data.sources import Stored, is_stored
 
 PIL_MODES = {"1", "L", "RGB", "RGBA", "I", "F", "I;16"}  # whose values are pixels
@@ -33,6 +33,8 @@ def as_array(X: Any) -> Any:
     if isinstance(X, Stored) or is_stored(X):
         stored = X if isinstance(X, Stored) else Stored(X)
         return stored.all_rows() if stored.is_small else stored
+    if is_sparse_frame(X) and not any(dtype.fill_value for dtype in X.dtypes):
+        return X.sparse.to_coo().tocsr()
     _refuse(X)
     if isinstance(X, Sequence) and not hasattr(X, "__array__"):
         return _from_sequence(X)

@@ -64,11 +64,11 @@ class RowFormat:
 
         `fills_gaps` says whether the encoder accepts NaN.
         """
-        is_list, X = _is_nested_list(X), as_array(X)
+        given, is_list, X = X, _is_nested_list(X), as_array(X)
         if isinstance(X, Stored):
             asked = image_shape, channel_order, categorical_features
             return cls._of_stored(X, *asked, fills_gaps, min_rows, owner)
-        names, columns, layout = names_of(X), None, None
+        names, columns, layout = names_of(given), None, None
         if image_shape is None and len(X.shape) <= 2:
             are_named = not isinstance(categorical_features, str | None)
             columns, X = Columns.of(
@@ -179,7 +179,7 @@ class RowFormat:
         return array if np.isfinite(array).all() else None
 
     def _check_names(self, X: Any) -> None:
-        names, given = self.feature_names, names_of(X) if is_frame(X) else None
+        names, given = self.feature_names, names_of(X)
         try:
             check_feature_names(X, names and np.array(names, dtype=object), self.owner)
         except ValueError as error:

@@ -102,10 +102,15 @@ def is_frame(X: Any) -> bool:
         raise TypeError("'X' is a LazyFrame. Give X.collect().")
     if _is_a("polars", "DataFrame", X):
         return True
-    if not _is_a("pandas", "DataFrame", X):
+    return _is_a("pandas", "DataFrame", X) and not is_sparse_frame(X)
+
+
+def is_sparse_frame(X: Any) -> bool:
+    """Return whether `X` is a pandas DataFrame with sparse columns only."""
+    if not _is_a("pandas", "DataFrame", X) or not X.shape[1]:
         return False
-    sparse = sys.modules["pandas"].SparseDtype
-    return not (X.shape[1] and all(isinstance(dtype, sparse) for dtype in X.dtypes))
+    kind = sys.modules["pandas"].SparseDtype
+    return all(isinstance(dtype, kind) for dtype in X.dtypes)
 
 
 def _is_a(library: str, name: str, value: Any) -> bool:
@@ -116,7 +121,7 @@ def _is_a(library: str, name: str, value: Any) -> bool:
 
 def names_of(X: Any) -> Any:
     """Return the names of the columns of `X`, or None, as scikit-learn reads them."""
-    if is_frame(X):
+    if is_frame(X) or is_sparse_frame(X):
         ((name, count),) = Counter(map(str, X.columns)).most_common(1) or [("", 0)]
         if count > 1:
             raise ValueError(
