@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from sklearn_bcl._batch_norm import synchronized
 from sklearn_bcl._data.rows import RowBatches, Rows
 from sklearn_bcl._files import plain_history
-from sklearn_bcl._hollow import plain_attributes
+from sklearn_bcl._hollow import fill_net, hollow_net, plain_attributes
 from sklearn_bcl._interrupts import Interrupts
 from sklearn_bcl._processes import OtherProcessError, Share
 from sklearn_bcl._random import Draws, draws_globally
@@ -560,13 +560,13 @@ class ContrastiveNet(NeuralNet):
         # On the CPU, so that a net trained on a GPU loads anywhere. skorch's own state
         # goes through torch.load, whose defaults have changed between versions.
         if self.device == "cpu":
-            return self.__dict__.copy()
+            return hollow_net(self.__dict__)
         on_cpu = self.__class__.__new__(self.__class__)
         on_cpu.__dict__.update(copy.deepcopy(self.__dict__))
-        return on_cpu.to(torch.device("cpu")).__dict__
+        return hollow_net(on_cpu.to(torch.device("cpu")).__dict__)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        self.__dict__.update(fill_net(state))
 
 
 class _named:

@@ -234,6 +234,16 @@ class EpochProgress(Callback):
         del self.bar_  # it cannot be pickled
 
 
+def _not_copied(callbacks: Sequence[Any] | None) -> str:
+    """Return which of the callbacks cannot be copied."""
+    for callback in callbacks or []:
+        try:
+            copy.deepcopy(callback)
+        except Exception:
+            return repr(type(callback).__name__)
+    return "them"
+
+
 def make_callbacks(
     callbacks: Sequence[Any] | None,
     loss: nn.Module,
@@ -253,7 +263,8 @@ def make_callbacks(
         made = copy.deepcopy(list(callbacks or []))
     except Exception as error:
         raise ValueError(
-            f"'callbacks' are copied, which fails for one of them: {error}"
+            f"'callbacks' are copied, which fails for {_not_copied(callbacks)}: "
+            f"{error}. Let it open files and connections in on_train_begin."
         ) from error
     if alpha_is_measured and not find_callbacks(made, MeasuredAlpha):
         made.append(MeasuredAlpha())

@@ -349,9 +349,9 @@ class NTXentLoss(ContrastiveLoss):
 class BCLLoss(ContrastiveLoss):
     r"""Bayesian contrastive loss: :math:`N_g = \sum_i \omega_i E_i`.
 
-    The importance weight :math:`\omega_i` of an unlabeled sample depends on p = rank / N
-    (:func:`sklearn_bcl.bayes.importance_weights`). Its similarity has this rank among
-    the N unlabeled samples of the anchor. The weights carry no gradient. All
+    The N unlabeled samples of an anchor are ranked by their similarity to the anchor.
+    The importance weight :math:`\omega_i` depends on p = rank / N
+    (:func:`sklearn_bcl.bayes.importance_weights`). The weights carry no gradient. All
     weights are 1, as in :class:`NTXentLoss`, at ``beta = 0.5`` with ``alpha = 0.5`` or
     ``tau_plus = 0``.
 

@@ -1,4 +1,4 @@
-"""Searches on clusters, and rows in stores, equal those in memory and in one process."""
+"""Searches on clusters and rows in stores: results are those without."""
 
 import numpy as np
 import pytest

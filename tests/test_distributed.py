@@ -15,7 +15,9 @@ from sklearn_bcl.distributed import all_processes
 SCRIPT = Path(__file__).with_name("several_processes.py")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="torchrun is not supported on Windows")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="torchrun is not supported on Windows"
+)
 @pytest.mark.parametrize("n_processes", [2, 3] if LONG else [2])
 def test_several_processes(n_processes, tmp_path):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]

@@ -386,7 +386,7 @@ def test_frames_of_sparse_columns_become_sparse():
 def test_sparse_columns_beside_others_are_dense():
     frame = pd.DataFrame({"a": pd.arrays.SparseArray([0.0, 1.5, 0.0])})
     mixed = frame.assign(b=["x", "y", "x"])
-    row_format, array = read(mixed)
+    _, array = read(mixed)
     assert_array_equal(array, [[0, 0], [1.5, 1], [0, 0]])
 
 

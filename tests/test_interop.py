@@ -19,6 +19,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris, make_blobs
+from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier, StackingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.inspection import permutation_importance
@@ -241,6 +242,17 @@ def test_joblib_memory_knows_embedders_and_their_results(iris, Z, tmp_path):
     assert len(calls) == 1
     cached(small(alpha=0.8), X)
     assert len(calls) == 2
+
+
+def test_joblib_memory_knows_fitted_embedders(iris, tmp_path):
+    X, y = iris
+    embedder, again = (small().fit(X) for _ in range(2))
+    assert joblib.hash(embedder) == joblib.hash(again)
+    assert joblib.hash(embedder) != joblib.hash(small(alpha=0.8).fit(X))
+    steps = FrozenEstimator(embedder), PCA(2), LogisticRegression()
+    pipeline = make_pipeline(*steps, memory=joblib.Memory(tmp_path, verbose=0))
+    Z = make_pipeline(*steps[:2]).fit_transform(X)
+    assert_array_equal(pipeline.fit(X, y)[:-1].transform(X), Z)
 
 
 # Packages around scikit-learn

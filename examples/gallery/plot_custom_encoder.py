@@ -3,17 +3,27 @@ A custom encoder and a custom augmentation
 ==========================================
 
 The encoder can be any ``nn.Module`` from rows to vectors, and the augmentation any
-picklable function of a batch and a generator. On the digits, neither of the two below
-changes the accuracy by more than the spread over draws of labels, so try yours on your
-data.
+picklable function of a batch and a generator. On the digits, the two examples below
+change the accuracy by less than the spread over draws of labels.
 """
 
-# %%
-# A class or a function without arguments makes a new encoder for each fit, and the
-# encoder gets float32 rows without any scaling.
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
+from sklearn_bcl import BCLEmbedder
+from sklearn_bcl.augmentations import FeatureCorruption
 
+
+# %%
+# A class or a function without arguments makes a new encoder for each fit, which gets
+# float32 rows as they are, without scaling.
 def convolutions():
     return nn.Sequential(
         nn.Unflatten(1, (1, 8, 8)),
@@ -28,10 +38,6 @@ def convolutions():
 
 # %%
 # An augmentation draws from the given generator only, so that a fit can be repeated.
-import torch
-
-from sklearn_bcl.augmentations import FeatureCorruption
-
 redraw = FeatureCorruption(rate=0.2)
 
 
@@ -48,14 +54,6 @@ def mix_patches(x, generator):
 
 # %%
 # Both are parameters of the embedder, so a search can also choose among them.
-from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-
-from sklearn_bcl import BCLEmbedder
-
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(
     X, y, test_size=0.3, stratify=y, random_state=0
@@ -79,9 +77,6 @@ for name, parameters in designs.items():
 
 # %%
 # Each point is a draw of 50 labels, and each line is the mean of the draws.
-import matplotlib.pyplot as plt
-import numpy as np
-
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 for i, (name, values) in enumerate(accuracies.items()):
     ax.scatter([i] * len(values), values, color="#0072B2")

@@ -10,12 +10,21 @@ The table is generated, and each class is a group of similar rows. On real table
 either method can be ahead: see :doc:`/benchmarks`.
 """
 
-# %%
-# The table describes customers of four kinds, which differ in plans, cities and numbers.
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
+from sklearn_bcl import BCLEmbedder
+
+# %%
+# The table describes customers of four kinds, which the models will have to tell apart.
 rng = np.random.default_rng(0)
 kind = rng.integers(4, size=1500)
 plans, cities = rng.dirichlet(np.ones(5), size=4), rng.dirichlet(np.full(40, 0.3), 4)
@@ -39,8 +48,6 @@ X.head()
 # %%
 # The embedder finds the categories by the dtypes of the columns, and learns from all
 # training rows without labels.
-from sklearn_bcl import BCLEmbedder
-
 embedder = BCLEmbedder(max_epochs=40, random_state=0).fit(X_train)
 names = embedder.feature_names_in_[embedder.is_categorical_]
 for name, categories in zip(names, embedder.categories_, strict=True):
@@ -48,13 +55,6 @@ for name, categories in zip(names, embedder.categories_, strict=True):
 
 # %%
 # Both models take DataFrames, and only the random forest needs codes for the strings.
-from sklearn.compose import make_column_transformer
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OrdinalEncoder, StandardScaler
-
 codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
 models = {
     "BCLEmbedder, logistic regression": make_pipeline(
@@ -68,8 +68,6 @@ models = {
 
 # %%
 # Both models get the same labels, in five draws.
-import matplotlib.pyplot as plt
-
 counts, draws = [20, 50, 200], range(5)
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 styles = zip(("#0072B2", "#D55E00"), ("o-", "s--"), strict=True)

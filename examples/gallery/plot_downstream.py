@@ -7,16 +7,22 @@ k-means, nearest neighbors and anomaly detection score higher on the embedding t
 the pixels.
 """
 
-# %%
-# Training compares directions, so the rows of the embedding are normalized before
-# distances are computed.
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.base import clone
+from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
+from sklearn.metrics import adjusted_rand_score, roc_auc_score
 from sklearn.model_selection import train_test_split
+from sklearn.neighbors import KNeighborsClassifier, LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from sklearn_bcl import BCLEmbedder
 
+# %%
+# The loss compares directions, so ``Normalizer`` scales the rows of the embedding to
+# unit length.
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(
     X, y, test_size=0.3, stratify=y, random_state=0
@@ -31,11 +37,6 @@ transformers = {
 # %%
 # k-means gets no label, nearest neighbors get 100 labels, and the anomalies are nines,
 # which the training rows of the detector lack.
-from sklearn.base import clone
-from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score, roc_auc_score
-from sklearn.neighbors import KNeighborsClassifier, LocalOutlierFactor
-
 scores = {}
 for name, transformer in transformers.items():
     Z_train, Z_test = transformer.fit_transform(X_train), transformer.transform(X_test)
@@ -56,9 +57,6 @@ for name, transformer in transformers.items():
 
 # %%
 # All scores are of the test rows, and 1 is the best value of each.
-import matplotlib.pyplot as plt
-import numpy as np
-
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 for shift, (name, color) in zip(
     (-0.2, 0.2), (("pixels", "#BBBBBB"), ("embedding", "#0072B2")), strict=True

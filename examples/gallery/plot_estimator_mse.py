@@ -10,14 +10,15 @@ This repeats the third numerical experiment of the
 `BCL paper <https://arxiv.org/abs/2301.11673>`_, on simulated similarities.
 """
 
-# %%
-# The biased mean counts all unlabeled samples alike, the debiased mean (DCL) subtracts
-# the share of 10 known positives, and BCL weights samples by rank.
+import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import uniform
 
 from sklearn_bcl.bayes import importance_weights, sample_scores
 
+# %%
+# The biased mean counts all unlabeled samples alike, the debiased mean (DCL) subtracts
+# the share of 10 known positives, and BCL weights samples by rank.
 N_ANCHORS, N_UNLABELED, N_POSITIVES = 100, 100, 10
 TAU_PLUS, TEMPERATURE = 0.1, 0.5
 N_REPETITIONS = 50
@@ -60,8 +61,6 @@ for alpha, row in zip(alphas, means, strict=True):
 
 # %%
 # Vertical bars are two standard errors over the repetitions.
-import matplotlib.pyplot as plt
-
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 for i, (name, style, color) in enumerate(
     (

@@ -11,16 +11,14 @@ This repeats the second numerical experiment of the
 `BCL paper <https://arxiv.org/abs/2301.11673>`_.
 """
 
-# %%
-# The left panel varies ``alpha`` and the right panel ``beta``, and the mean of each
-# curve is 1.
 import matplotlib.pyplot as plt
 
 from sklearn_bcl.plotting import ImportanceWeightDisplay
 
-figure, (left, right) = plt.subplots(
-    1, 2, figsize=(7, 4), layout="constrained"
-)
+# %%
+# The left panel varies ``alpha`` and the right panel ``beta``, and the mean of each
+# curve is 1.
+figure, (left, right) = plt.subplots(1, 2, figsize=(7, 4), layout="constrained")
 for alpha in (0.5, 0.7, 0.9):
     ImportanceWeightDisplay.from_priors(
         alpha=alpha, beta=0.5, tau_plus=0.1, ax=left, label=f"alpha = {alpha}"

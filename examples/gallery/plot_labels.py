@@ -7,15 +7,20 @@ labeled rows, and uses labels for nothing else. P(TN) is then closer to the obse
 share of true negatives, while a classifier on the embedding is as accurate as before.
 """
 
-# %%
-# The breast cancer data have two classes, so half of all pairs are of the same class,
-# and the default ``tau_plus=0.1`` is too low.
+import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.calibration import CalibrationDisplay
 from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_bcl import BCLEmbedder
 
+# %%
+# The breast cancer data have two classes, so half of all pairs are of the same class,
+# and the default ``tau_plus=0.1`` is too low.
 X, y = load_breast_cancer(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(
     X, y, test_size=0.3, stratify=y, random_state=0
@@ -33,10 +38,6 @@ for name, embedder in embedders.items():
 # %%
 # P(TN) is compared with the truth for all pairs of test rows, and a classifier gets the
 # same 50 labels for both embeddings, in ten draws.
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-
 is_pair = ~np.eye(len(X_test), dtype=bool)
 is_true_negative = (y_test[:, np.newaxis] != y_test)[is_pair]
 classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1))
@@ -56,9 +57,6 @@ for name, embedder in embedders.items():
 # %%
 # The left panel shows the calibration of P(TN), and the right panel the accuracy of
 # each draw of labels.
-import matplotlib.pyplot as plt
-from sklearn.calibration import CalibrationDisplay
-
 figure, (left, right) = plt.subplots(1, 2, figsize=(7.5, 4), layout="constrained")
 colors, markers = ("#D55E00", "#0072B2"), ("s", "o")
 for i, name in enumerate(embedders):

@@ -7,8 +7,7 @@ weights of an anchor's unlabeled samples. On the digits, the four losses are clo
 each other, and all are ahead of the pixels.
 """
 
-# %%
-# Each seed has a split, initial weights and views of its own, which all losses share.
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -19,6 +18,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_bcl import BCLEmbedder
 from sklearn_bcl.metrics import alignment, embedding_auc, uniformity
 
+# %%
+# Each seed sets a split, initial weights and views, which all losses share.
 X, y = load_digits(return_X_y=True)
 
 
@@ -47,7 +48,7 @@ seeds, losses = range(3), ("simclr", "dcl", "hcl", "bcl")
 results = {"pixels": [measure(StandardScaler(), seed) for seed in seeds]}
 for loss in losses:
     results[loss] = [
-        measure(BCLEmbedder(loss=loss, max_epochs=12, random_state=seed), seed)
+        measure(BCLEmbedder(loss=loss, max_epochs=10, random_state=seed), seed)
         for seed in seeds
     ]
 
@@ -59,8 +60,6 @@ for name, values in results.items():
 
 # %%
 # Each point is a seed.
-import matplotlib.pyplot as plt
-
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 colors = ("#777777", "#E69F00", "#009E73", "#CC79A7", "#0072B2")
 for i, (values, color) in enumerate(zip(results.values(), colors, strict=True)):

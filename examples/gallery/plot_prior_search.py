@@ -2,13 +2,12 @@
 Searching the priors
 ====================
 
-The priors are parameters of the embedder, so the searches of scikit-learn find their
-values. An ordinary grid tries equal settings several times, and
-:func:`~sklearn_bcl.bayes.prior_grid` returns settings that differ.
+The priors are parameters of the embedder, so the searches of scikit-learn apply. An
+ordinary grid can repeat a setting under other values of the priors, while
+:func:`~sklearn_bcl.bayes.prior_grid` returns settings with different weights.
 """
 
-# %%
-# With labels, a grid search compares the accuracy of a pipeline.
+import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -16,7 +15,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_bcl import BCLEmbedder
+from sklearn_bcl.bayes import prior_grid
+from sklearn_bcl.plotting import ImportanceWeightDisplay, PriorSearchDisplay
 
+# %%
+# With labels, a grid search compares the accuracies of a pipeline, which differ here by
+# less than the spread over folds.
 X, y = load_digits(return_X_y=True)
 X, y = X[:400], y[:400]
 pipeline = make_pipeline(
@@ -35,11 +39,7 @@ print(f"accuracy {search.best_score_:.3f} ± {spread:.3f} over folds")
 
 # %%
 # The lowest row of the figure holds one setting three times, because ``tau_plus`` has
-# no effect at ``alpha=0.5``. The other settings differ by less than the folds do.
-import matplotlib.pyplot as plt
-
-from sklearn_bcl.plotting import PriorSearchDisplay
-
+# no effect at ``alpha=0.5``.
 display = PriorSearchDisplay.from_search(search)
 display.ax_.set_title(f"Accuracy of the pipeline, {len(X)} digits")
 plt.show()
@@ -47,8 +47,6 @@ plt.show()
 # %%
 # Without labels, ``score`` ranks settings by plain NT-Xent on held-out rows, and
 # ``prior_grid`` spreads the settings evenly over the weights.
-from sklearn_bcl.bayes import prior_grid
-
 settings = prior_grid(5)
 embedder = BCLEmbedder(max_epochs=5, random_state=0)
 unlabeled = GridSearchCV(embedder, settings, cv=3).fit(X)
@@ -62,8 +60,6 @@ for setting, score in zip(
 
 # %%
 # Each setting has a different weight for each rank.
-from sklearn_bcl.plotting import ImportanceWeightDisplay
-
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 for setting in unlabeled.cv_results_["params"]:
     ImportanceWeightDisplay.from_priors(**setting, ax=ax)

@@ -7,14 +7,19 @@ Quick tour: an embedding needs few labels
 pixels.
 """
 
-# %%
-# The embedder is a transformer: rows without labels go in, a float32 embedding comes
-# out.
+import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.manifold import TSNE
 from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_bcl import BCLEmbedder
+from sklearn_bcl.plotting import EmbeddingDisplay
 
+# %%
+# The embedder is a transformer that needs no labels and no scaled features.
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(
     X, y, test_size=0.3, stratify=y, random_state=0
@@ -26,10 +31,6 @@ print(f"pixels {X_train.shape}, embedding {Z_train.shape} of {Z_train.dtype}")
 # %%
 # The same classifier gets the same 50 labels, once with pixels and once with the
 # embedding.
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-
 for name, train, test in (("pixels", X_train, X_test), ("embedding", Z_train, Z_test)):
     labeled, _, labels, _ = train_test_split(
         train, y_train, train_size=50, stratify=y_train, random_state=0
@@ -41,11 +42,6 @@ for name, train, test in (("pixels", X_train, X_test), ("embedding", Z_train, Z_
 # %%
 # A t-SNE map of the embedding of the test rows shows groups of digits, although the
 # training saw no label.
-import matplotlib.pyplot as plt
-from sklearn.manifold import TSNE
-
-from sklearn_bcl.plotting import EmbeddingDisplay
-
 display = EmbeddingDisplay.from_estimator(
     embedder, X_test, y_test, reducer=TSNE(random_state=0), s=20
 )

@@ -7,14 +7,15 @@ away. ``true_negative_proba`` finds false negatives without labels: most candida
 the lowest P(TN) have the class of the anchor.
 """
 
-# %%
-# The candidates are a random draw of rows, because P(TN) depends on the rank of a
-# similarity among all candidates.
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 
 from sklearn_bcl import BCLEmbedder
 
+# %%
+# The candidates are a random draw of rows, because P(TN) depends on the rank of a
+# similarity among all candidates.
 digits = load_digits()
 X, y = digits.data, digits.target
 embedder = BCLEmbedder(max_epochs=30, random_state=0).fit(X)
@@ -29,17 +30,17 @@ is_same_class = y[anchors][:, np.newaxis] == y[candidates]
 for low, high in ((0.5, 0.6), (0.6, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, 1.0)):
     chosen = (low <= proba) & (proba < high)
     if chosen.any():
-        share = is_same_class[chosen].mean()
-        print(f"P(TN) from {low} to {high}: {share:4.0%} of the same class")
+        print(
+            f"P(TN) from {low} to {high}: {chosen.mean():4.0%} of the pairs, of which "
+            f"{is_same_class[chosen].mean():4.0%} are of the same class"
+        )
 
 # %%
 # Each row of the figure shows an anchor, its six candidates of lowest P(TN) and its two
 # candidates of highest P(TN), with P(TN) above each candidate.
-import matplotlib.pyplot as plt
-
 order = proba.argsort(axis=1)
 share = np.take_along_axis(is_same_class, order[:, :6], axis=1).mean()
-print(f"six candidates of lowest P(TN), all anchors: {share:.0%} of the same class")
+print(f"six candidates of lowest P(TN), all anchors: {share:.0%} are of the same class")
 shown = np.hstack([order[:, :6], order[:, -2:]])
 figure, axes = plt.subplots(6, 9, figsize=(6.5, 5.5), layout="constrained")
 for images, digit in zip(axes, range(6), strict=True):

@@ -7,11 +7,21 @@ each epoch. After an interruption, the same call continues from the file, and th
 embedding is bit-equal to the embedding of a fit that was never interrupted.
 """
 
-# %%
-# A callback ends the fit by an error in the middle of an epoch, like a machine that
-# fails.
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.base import clone
+from sklearn.datasets import load_digits
 from skorch.callbacks import Callback
 
+from sklearn_bcl import BCLEmbedder
+from sklearn_bcl.callbacks import Checkpoint
+from sklearn_bcl.plotting import LossCurveDisplay
+
+# %%
+# A callback raises an error in the middle of an epoch, as a failing machine would.
 power_fails = True
 
 
@@ -23,19 +33,11 @@ class PowerFailure(Callback):
 
 # %%
 # The first call stops with the error, and the file holds the last complete epoch.
-import tempfile
-from pathlib import Path
-
-from sklearn.datasets import load_digits
-
-from sklearn_bcl import BCLEmbedder
-from sklearn_bcl.callbacks import Checkpoint
-
 X, _ = load_digits(return_X_y=True)
 folder = tempfile.TemporaryDirectory()
 path = Path(folder.name) / "digits.checkpoint"
 embedder = BCLEmbedder(
-    max_epochs=16, random_state=0, callbacks=[Checkpoint(path), PowerFailure()]
+    max_epochs=12, random_state=0, callbacks=[Checkpoint(path), PowerFailure()]
 )
 try:
     embedder.fit(X)
@@ -43,11 +45,8 @@ except OSError as error:
     print(f"{error}; {path.name} has {path.stat().st_size / 1e6:.1f} MB")
 
 # %%
-# The same call continues from the file, and a new fit without the file runs from the
-# start.
-import numpy as np
-from sklearn.base import clone
-
+# The same call continues from the file, and a fit without a checkpoint serves as the
+# reference.
 power_fails = False
 resumed = embedder.fit(X)
 uninterrupted = clone(embedder).set_params(callbacks=None).fit(X)
@@ -56,11 +55,7 @@ is_equal = np.array_equal(resumed.transform(X), uninterrupted.transform(X))
 print(f"epochs: {resumed.n_iter_}, embeddings bit-equal: {is_equal}")
 
 # %%
-# The two loss curves are equal, too.
-import matplotlib.pyplot as plt
-
-from sklearn_bcl.plotting import LossCurveDisplay
-
+# Both fits have the same loss curve.
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 LossCurveDisplay.from_estimator(
     uninterrupted, ax=ax, label="uninterrupted", color="#56B4E9", linewidth=6

@@ -10,15 +10,15 @@ This repeats the first numerical experiment of the
 `BCL paper <https://arxiv.org/abs/2301.11673>`_.
 """
 
-# %%
-# Simulated similarities (bars) follow the densities of the model (lines), here with a
-# standard normal base density.
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import norm
 
 from sklearn_bcl.bayes import sample_scores
 
+# %%
+# Simulated similarities (bars) follow the densities of the model (lines), here with a
+# standard normal base density.
 s = np.linspace(-3.5, 3.5, 200)
 bins = np.linspace(-3.5, 3.5, 50)
 figure, axes = plt.subplots(

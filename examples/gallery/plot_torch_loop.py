@@ -7,15 +7,17 @@ a dozen lines, :class:`~sklearn_bcl.losses.BCLLoss` trains an encoder whose embe
 ranks rows of the same digit higher than the pixels do.
 """
 
-# %%
-# The rows are scaled pixels, and the loss will compare projections of the embedding.
+import matplotlib.pyplot as plt
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
 from sklearn_bcl.augmentations import FeatureCorruption
 from sklearn_bcl.losses import BCLLoss, NTXentLoss
+from sklearn_bcl.metrics import embedding_auc
 
+# %%
+# The rows are scaled pixels, and the loss will compare projections of the embedding.
 X, y = load_digits(return_X_y=True)
 rows = torch.from_numpy(X).float()
 rows = (rows - rows.mean(dim=0)) / rows.std(dim=0).clamp(min=1e-3)
@@ -32,7 +34,7 @@ optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()], lr=1e-
 augment = FeatureCorruption(rate=0.3)
 bcl = BCLLoss(temperature=0.5, tau_plus=0.1, alpha=0.9, beta=0.5)
 ntxent = NTXentLoss(temperature=0.5)
-curves = {"BCL (trained)": [], "NT-Xent (only computed)": []}
+bcl_curve, ntxent_curve = [], []
 for _ in range(30):
     for batch in rows[torch.randperm(len(rows), generator=generator)].split(300):
         z1, z2 = (head(encoder(augment(batch, generator))) for _ in range(2))
@@ -40,14 +42,12 @@ for _ in range(30):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        curves["BCL (trained)"].append(loss.item())
-        curves["NT-Xent (only computed)"].append(ntxent(z1.detach(), z2.detach()).item())
+        bcl_curve.append(loss.item())
+        ntxent_curve.append(ntxent(z1.detach(), z2.detach()).item())
 
 # %%
 # The macro-AUC is the probability that a row of the same digit is more similar than a
 # row of another digit.
-from sklearn_bcl.metrics import embedding_auc
-
 with torch.no_grad():
     embedding = encoder(rows)
 print(f"macro-AUC of the pixels    {embedding_auc(rows, y):.3f}")
@@ -55,11 +55,9 @@ print(f"macro-AUC of the embedding {embedding_auc(embedding, y):.3f}")
 
 # %%
 # BCL stays below NT-Xent, because BCL gives the most similar samples lower weights.
-import matplotlib.pyplot as plt
-
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
-for (name, values), style in zip(curves.items(), ("-", "--"), strict=True):
-    ax.plot(values, style, label=name)
+ax.plot(bcl_curve, "-", color="#0072B2", label="BCL (trained)")
+ax.plot(ntxent_curve, "--", color="#D55E00", label="NT-Xent (only computed)")
 ax.set(xlabel="training step", ylabel="loss (nats)", title="Digits, batches of 300")
 ax.legend()
 plt.show()

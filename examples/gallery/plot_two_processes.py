@@ -7,6 +7,15 @@ launcher train one model together. The embedding of two processes agrees with th
 embedding of one process up to rounding.
 """
 
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
 # %%
 # Each process runs this script, trains on its share of every batch, and the main
 # process then repeats the fit alone.
@@ -31,14 +40,6 @@ if processes.is_main:
 # %%
 # The launcher ``torch.distributed.run``, also installed as ``torchrun``, starts two
 # processes on this machine.
-import os
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
-
-import numpy as np
-
 launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 with tempfile.TemporaryDirectory() as folder:
     Path(folder, "fit.py").write_text(script)
@@ -57,11 +58,11 @@ print(f"{n_processes} processes, relative difference {difference:.0e}")
 
 # %%
 # The points of the first component of the embedding lie on the diagonal.
-import matplotlib.pyplot as plt
-
 figure, ax = plt.subplots(figsize=(5, 4.5), layout="constrained")
 ax.axline((0, 0), slope=1, color="#BBBBBB", label="equal")
-ax.scatter(alone[:, 0], together[:, 0], s=8, color="#0072B2", label="rows of the digits")
+ax.scatter(
+    alone[:, 0], together[:, 0], s=8, color="#0072B2", label="rows of the digits"
+)
 ax.set(
     xlabel="first component, one process",
     ylabel="first component, two processes",

@@ -15,7 +15,13 @@ from sklearn.utils.validation import check_array
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from sklearn_bcl._data.frames import DATES_ERROR, MOST_EXACT, is_frame, is_rounded, is_sparse_frame
+from sklearn_bcl._data.frames import (
+    DATES_ERROR,
+    MOST_EXACT,
+    is_frame,
+    is_rounded,
+    is_sparse_frame,
+)
 from sklearn_bcl._data.sources import Stored, is_stored
 
 PIL_MODES = {"1", "L", "RGB", "RGBA", "I", "F", "I;16"}  # whose values are pixels
