@@ -38,7 +38,6 @@ from sklearn_bcl.losses import ContrastiveLoss, NTXentLoss
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
 ViewPair = tuple[Augmentation, Augmentation]
-Projections = tuple[Tensor, Tensor]
 Compared = tuple[Tensor, Tensor, Tensor]  # projections of two views, what heads read
 
 SCORE_BATCH_ROWS = 256
@@ -429,11 +428,6 @@ class ContrastiveNet(NeuralNet):
                 f"{float(spread):.1e} of its length. {self._remedy()}",
                 stacklevel=2,
             )
-
-    def project_views(self, batch: Any, generator: Generator) -> Projections:
-        """Project two augmented views of a batch, each to ``(n, projection_size)``."""
-        z1, z2 = self.module_(self._views(batch, generator)).chunk(2)
-        return z1, z2
 
     def _views(self, batch: Any, generator: Generator, own: slice = slice(None)) -> Any:
         """Draw two views of a batch, and return some of its rows of each."""

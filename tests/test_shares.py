@@ -18,6 +18,7 @@ import sklearn_bcl.losses
 from sklearn_bcl import BCLEmbedder
 from sklearn_bcl._bins import BinPredictor
 from sklearn_bcl._processes import ALONE, Share
+from sklearn_bcl.losses import NTXentLoss
 
 IRIS = load_iris().data[:130]  # batches of 50, 50 and 30
 
@@ -113,6 +114,11 @@ class Alignment(nn.Module):
         return (z1 - z2).square().sum(1).mean()
 
 
+class Doubled(NTXentLoss):
+    def forward(self, z1, z2):
+        return 2 * super().forward(z1, z2)
+
+
 class EndInSecond(Callback):
     """End training after two epochs, in the thread of rank 1 only."""
 
@@ -162,9 +168,10 @@ def fit_in_threads(monkeypatch):
         {},
         {"loss": "simclr", "early_stopping": True, "validation_fraction": 0.2},
         {"loss": Alignment()},
+        {"loss": Doubled()},
         {"augmentation": "noise", "bin_weight": 0.0},
     ],
-    ids=["default", "held-out", "own loss", "noise"],
+    ids=["default", "held-out", "own loss", "own forward", "noise"],
 )
 def test_fits_of_several_are_the_fit_of_one(fit_in_threads, size, parameters):
     (alone,) = fit_in_threads(1, IRIS, **parameters)
