@@ -7,6 +7,7 @@ names that methods have in the summary.
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -88,13 +89,19 @@ def fragments() -> dict[str, str]:
     }
 
 
+def unbroken(table: str) -> str:
+    """Return a table whose figures stay on one line on narrow screens."""
+    table = re.sub(r"(?<=\d) ([/±]) (?=\d)", "\u00a0\\1\u00a0", table)
+    return re.sub(r"(?<=\d)–(?=\d)", "\u2060–\u2060", table)
+
+
 def write_fragments(app: Any) -> None:
     """Write `_generated/*.md`; a file that is up to date keeps its time."""
     folder = HERE / "_generated"
     folder.mkdir(exist_ok=True)
     for name, table in fragments().items():
         path = folder / f"{name}.md"
-        text = f"{table}\n"
+        text = f"{unbroken(table)}\n"
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""The structure of the package, as the README's "Architecture" draws it."""
+"""The structure of the package, as docs/development/architecture.md draws it."""
 
 import ast
 import inspect
@@ -73,6 +73,16 @@ def test_no_import_goes_up_or_in_a_circle():
     upward = {arrow for arrow in arrows if FLOOR[arrow[0]] <= FLOOR[arrow[1]]}
     assert not upward
     assert ("_model", "_data.format") in arrows  # the check itself sees something
+
+
+def test_the_page_has_each_module_on_its_floor():
+    page = PACKAGE.parent / "docs" / "development" / "architecture.md"
+    rows = re.findall(r"^\| (\d+) \| `(.*?)`", page.read_text(encoding="utf-8"), re.M)
+    found = {}
+    for floor, file in rows:
+        name = file.removesuffix(".py").replace("/", ".").removesuffix("__init__")
+        found[name.rstrip(".")] = int(floor)
+    assert found == FLOOR
 
 
 def test_imported_packages_are_declared():

@@ -1,11 +1,12 @@
-"""Several processes train one model, and it is the one that a single process trains.
+"""Several processes train one model, which agrees with the model of one process.
 
     python examples/distributed/fit_together.py
     torchrun --nproc-per-node 2 examples/distributed/fit_together.py
 
-Each process trains on its share of every batch. Afterwards each also trains alone, and
-the first prints how far the two embeddings of the digits are apart. Rounding differs,
-and grows with the steps of a training. So this one is short, and by SGD.
+Each process trains on its share of every batch. Each process then trains alone, and the
+main process prints the relative difference of the two embeddings of the digits.
+Rounding errors grow with the number of training steps, so the training is short and
+uses SGD.
 """
 
 # %%
@@ -27,7 +28,7 @@ with all_processes() as processes:
     together = embedder.fit_transform(X)
 
 # %%
-# Outside, each process trains by itself, as ever.
+# Outside the block, each process trains by itself.
 alone = embedder.fit_transform(X)
 difference = np.linalg.norm(together - alone) / np.linalg.norm(alone)
 

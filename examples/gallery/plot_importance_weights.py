@@ -3,8 +3,8 @@ Importance weights: alpha debiases, beta mines hard negatives
 =============================================================
 
 The weight of an unlabeled sample depends on the rank of its similarity. At
-``beta=0.5``, the most similar samples have the lowest weights, and the more so the
-higher ``alpha`` is. At ``beta`` near 1, the most similar samples have the highest
+``beta=0.5``, the most similar samples have the lowest weights, and a higher ``alpha``
+lowers these weights. At ``beta`` near 1, the most similar samples have the highest
 weights.
 
 This repeats the second numerical experiment of the
