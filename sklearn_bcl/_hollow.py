@@ -92,7 +92,10 @@ def is_plain(value: Any) -> bool:
 
 @dataclass
 class HollowOptimizer:
-    """An optimizer's class and what it pickles, with pairs in place of its state."""
+    """What an optimizer pickles, its state as pairs of a parameter and its values.
+
+    joblib cannot hash a dict whose keys are tensors.
+    """
 
     kind: type[torch.optim.Optimizer]
     attributes: dict[str, Any]

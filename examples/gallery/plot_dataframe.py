@@ -24,7 +24,7 @@ from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 from sklearn_bcl import BCLEmbedder
 
 # %%
-# The table describes customers of four kinds, which the models will have to tell apart.
+# The table describes customers of four kinds, and the kind is the class to predict.
 rng = np.random.default_rng(0)
 kind = rng.integers(4, size=1500)
 plans, cities = rng.dirichlet(np.ones(5), size=4), rng.dirichlet(np.full(40, 0.3), 4)

@@ -28,7 +28,7 @@ from sklearn_bcl.distributed import all_processes
 
 X, _ = load_digits(return_X_y=True)
 embedder = BCLEmbedder(
-    optimizer="sgd", learning_rate=0.05, max_epochs=5, random_state=0
+    optimizer="sgd", learning_rate=0.05, max_epochs=3, random_state=0
 )
 with all_processes() as processes:
     together = embedder.fit_transform(X)
@@ -57,7 +57,7 @@ difference = np.linalg.norm(together - alone) / np.linalg.norm(alone)
 print(f"{n_processes} processes, relative difference {difference:.0e}")
 
 # %%
-# The points of the first component of the embedding lie on the diagonal.
+# Each point is a row, and rows with equal embeddings lie on the diagonal.
 figure, ax = plt.subplots(figsize=(5, 4.5), layout="constrained")
 ax.axline((0, 0), slope=1, color="#BBBBBB", label="equal")
 ax.scatter(

@@ -304,7 +304,7 @@ class Columns:
 
     @property
     def embedded(self) -> list[tuple[int, int]]:
-        """Columns with too many categories for one-hot features, and their number."""
+        """Index and number of categories of each column with too many for one-hot."""
         return [
             (j, len(categories.frequent))
             for j, categories in self.by_number.items()
