@@ -239,3 +239,17 @@ def test_invalid(data, params, y, match):
     X, _ = data
     with pytest.raises(ValueError, match=match):
         five_epochs(**params).fit(X, y)
+
+
+def test_callbacks_see_each_batch(X):
+    class Note(Callback):
+        def on_batch_begin(self, net, batch, training, **kwargs):
+            seen.append(("begins", len(batch[0]), training))
+
+        def on_batch_end(self, net, batch, training, **kwargs):
+            seen.append(("ends", len(batch[0]), training))
+
+    seen = []
+    small(max_epochs=1, batch_size=64, callbacks=[Note()]).fit(X)
+    sizes = [64, len(X) - 64]
+    assert seen == [(what, n, True) for n in sizes for what in ("begins", "ends")]

@@ -97,3 +97,11 @@ def test_a_collapse_warns(X):
     with pytest.warns(UserWarning, match=r"has collapsed.*Lower 'learning_rate'"):
         small(encoder=collapses, augmentation=noise).fit(X)
     small().fit(np.ones((20, 3)))  # where the rows are equal, too
+
+
+def test_tiny_embeddings_are_no_collapse(X):
+    class Tiny(nn.Linear):
+        def forward(self, x):
+            return 1e-8 * super().forward(x)
+
+    small(encoder=Tiny(5, 4), augmentation=noise, max_epochs=1).fit(X)
