@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 NO_VALUES = np.empty(0, dtype=np.uint8)
+KINDS = (Tensor, nn.Parameter)
 
 
-@dataclass
+@dataclass(eq=False)  # to be a key, as a tensor is
 class HollowTensor:
-    """A tensor's values, as bytes.
+    """A tensor's values, as bytes. Its pickle is loaded as the tensor.
 
     Parameters
     ----------
@@ -53,18 +54,30 @@ class HollowTensor:
             tensor.requires_grad,
         )
 
-    def fill(self) -> Tensor:
-        """Return the tensor."""
-        tensor = torch.empty(self.shape, dtype=self.dtype)
-        if self.stride is not None:
-            # As in memory before: other kernels would round otherwise.
-            tensor = torch.empty_strided(self.shape, self.stride, dtype=self.dtype)
-        if len(self.values):
-            flat = torch.from_numpy(self.values.copy()).view(self.dtype)
-            tensor.copy_(flat.reshape(self.shape))
-        if self.is_parameter:
-            return nn.Parameter(tensor, requires_grad=self.requires_grad)
-        return tensor.requires_grad_(self.requires_grad)
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = (getattr(self, field.name) for field in fields(self))
+        return _tensor, tuple(values)
+
+
+def _tensor(
+    values: NDArray[np.uint8],
+    dtype: torch.dtype,
+    shape: tuple[int, ...],
+    stride: tuple[int, ...] | None,
+    is_parameter: bool,
+    requires_grad: bool,
+) -> Tensor:
+    """Return the tensor that a `HollowTensor` was made of."""
+    tensor = torch.empty(shape, dtype=dtype)
+    if stride is not None:
+        # As in memory before: other kernels would round otherwise.
+        tensor = torch.empty_strided(shape, stride, dtype=dtype)
+    if len(values):
+        flat = torch.from_numpy(values.copy()).view(dtype)
+        tensor.copy_(flat.reshape(shape))
+    if is_parameter:
+        return nn.Parameter(tensor, requires_grad=requires_grad)
+    return tensor.requires_grad_(requires_grad)
 
 
 def _is_dense(tensor: Tensor) -> bool:
@@ -75,6 +88,87 @@ def _is_dense(tensor: Tensor) -> bool:
             return False
         expected *= max(size, 1)
     return True
+
+
+@dataclass
+class HollowOptimizer:
+    """What an optimizer pickles, its state as pairs of a parameter and its values.
+
+    joblib cannot hash a dict whose keys are tensors. Its pickle is loaded as the
+    optimizer.
+    """
+
+    kind: type[torch.optim.Optimizer]
+    attributes: dict[str, Any]
+    state: list[tuple[Any, dict[str, Any]]]
+
+    @classmethod
+    def of(
+        cls, optimizer: torch.optim.Optimizer, memo: dict[int, Any]
+    ) -> HollowOptimizer:
+        """Return a copy of what an optimizer pickles, for a memo of `copy.deepcopy`."""
+        attributes = dict(optimizer.__getstate__())
+        pairs = list(attributes.pop("state").items())
+        attributes, pairs = copy.deepcopy((attributes, pairs), memo)
+        return cls(type(optimizer), attributes, pairs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _optimizer, (self.kind, self.attributes, self.state)
+
+
+def _optimizer(
+    kind: type[torch.optim.Optimizer],
+    attributes: dict[str, Any],
+    state: list[tuple[Tensor, dict[str, Any]]],
+) -> torch.optim.Optimizer:
+    """Return the optimizer that a `HollowOptimizer` was made of."""
+    optimizer = kind.__new__(kind)
+    optimizer.__setstate__({**attributes, "state": defaultdict(dict, state)})
+    return optimizer
+
+
+def hollow(module: nn.Module) -> nn.Module:
+    """Return a copy of a module for its pickle, or the module if it has none."""
+    return _hollow(module, [module], None)
+
+
+def hollow_net(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of the attributes of a skorch net for its pickle.
+
+    Or the attributes themselves, if they hold what cannot be copied in this way.
+    """
+    values = [*state.values(), *state["augmentation"]]
+    modules = [value for value in values if isinstance(value, nn.Module)]
+    return _hollow(state, modules, state["optimizer_"])
+
+
+def _hollow(
+    value: Any, modules: list[nn.Module], optimizer: torch.optim.Optimizer | None
+) -> Any:
+    tensors = _tensors_of(modules)
+    if optimizer is not None:
+        moments = [v for state in optimizer.state.values() for v in state.values()]
+        tensors += [moment for moment in moments if isinstance(moment, Tensor)]
+    tensors = list({id(tensor): tensor for tensor in tensors}.values())
+    if any(type(t) not in KINDS or t.layout != torch.strided for t in tensors):
+        return value  # such as lazy parameters without values
+    places = [t.untyped_storage().data_ptr() for t in tensors if t.numel()]
+    if len(set(places)) < len(places):
+        return value  # what shares memory has to go on sharing it
+    memo: dict[int, Any] = {id(tensor): HollowTensor.of(tensor) for tensor in tensors}
+    try:
+        if optimizer is not None:
+            memo[id(optimizer)] = HollowOptimizer.of(optimizer, memo)
+        return copy.deepcopy(value, memo)
+    except Exception:  # of what users keep, such as tensors with a graph
+        return value
+
+
+def _tensors_of(modules: list[nn.Module]) -> list[Tensor]:
+    parts = [part for module in modules for part in module.modules()]
+    tensors = [t for m in modules for t in (*m.parameters(), *m.buffers())]
+    values = [value for part in parts for value in vars(part).values()]
+    return tensors + [value for value in values if isinstance(value, Tensor)]
 
 
 def plain_attributes(part: Any) -> dict[str, Any]:
@@ -88,96 +182,3 @@ def is_plain(value: Any) -> bool:
     if type(value) is tuple:
         return all(map(is_plain, value))
     return value is None or isinstance(value, bool | int | float | str)
-
-
-@dataclass
-class HollowOptimizer:
-    """What an optimizer pickles, its state as pairs of a parameter and its values.
-
-    joblib cannot hash a dict whose keys are tensors.
-    """
-
-    kind: type[torch.optim.Optimizer]
-    attributes: dict[str, Any]
-    state: list[tuple[Any, dict[str, Any]]]
-
-    @classmethod
-    def of(cls, optimizer: torch.optim.Optimizer) -> HollowOptimizer:
-        """Return what an optimizer pickles."""
-        attributes = dict(optimizer.__getstate__())
-        return cls(type(optimizer), attributes, list(attributes.pop("state").items()))
-
-    def fill(self, tensors: dict[int, Tensor]) -> torch.optim.Optimizer:
-        """Return the optimizer, of parameters that were filled before."""
-        state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
-        for parameter, values in self.state:
-            state[_filled(parameter, tensors)] = {
-                name: _filled(value, tensors) for name, value in values.items()
-            }
-        for group in self.attributes["param_groups"]:
-            group["params"] = [_filled(p, tensors) for p in group["params"]]
-        optimizer = self.kind.__new__(self.kind)
-        optimizer.__setstate__({**self.attributes, "state": state})
-        return optimizer
-
-
-def _filled(value: Any, tensors: dict[int, Tensor]) -> Any:
-    if not isinstance(value, HollowTensor):
-        return value
-    return tensors.setdefault(id(value), value.fill())
-
-
-def _memo(modules: list[nn.Module], others: list[Any]) -> dict[int, Any] | None:
-    """Return what stands for each tensor, by its id; None if one has no values."""
-    parts = [part for module in modules for part in module.modules()]
-    tensors = [t for m in modules for t in (*m.parameters(), *m.buffers())]
-    values = [value for part in parts for value in vars(part).values()]
-    tensors += [value for value in [*values, *others] if isinstance(value, Tensor)]
-    kinds = (Tensor, nn.Parameter)
-    if any(type(t) not in kinds or t.layout != torch.strided for t in tensors):
-        return None  # such as lazy parameters without values
-    return {id(tensor): HollowTensor.of(tensor) for tensor in tensors}
-
-
-def hollow(module: nn.Module) -> nn.Module:
-    """Return a copy of a module with `HollowTensor` for parameters and buffers."""
-    memo = _memo([module], [])
-    return module if memo is None else copy.deepcopy(module, memo)
-
-
-def fill(module: nn.Module, tensors: dict[int, Tensor] | None = None) -> nn.Module:
-    """Put tensors back into a hollow module."""
-    tensors = {} if tensors is None else tensors
-    for part in module.modules():
-        for values in (part._parameters, part._buffers, vars(part)):
-            for name, value in values.items():
-                if isinstance(value, HollowTensor):
-                    values[name] = _filled(value, tensors)
-    return module
-
-
-def hollow_net(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the attributes of a skorch net without tensors, for its pickle."""
-    optimizer = state["optimizer_"]
-    moments = [v for values in optimizer.state.values() for v in values.values()]
-    memo = _memo(_modules_of(state), moments)
-    if memo is None:
-        return state
-    # In one copy, so that what is shared stays shared.
-    return copy.deepcopy({**state, "optimizer_": HollowOptimizer.of(optimizer)}, memo)
-
-
-def fill_net(state: dict[str, Any]) -> dict[str, Any]:
-    """Put tensors back into the attributes of a skorch net."""
-    tensors: dict[int, Tensor] = {}
-    for module in _modules_of(state):
-        fill(module, tensors)
-    optimizer = state["optimizer_"]
-    if isinstance(optimizer, HollowOptimizer):
-        state = {**state, "optimizer_": optimizer.fill(tensors)}
-    return state
-
-
-def _modules_of(state: dict[str, Any]) -> list[nn.Module]:
-    values = [*state.values(), *state["augmentation"]]
-    return [value for value in values if isinstance(value, nn.Module)]

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from sklearn_bcl._batch_norm import synchronized
 from sklearn_bcl._data.rows import RowBatches, Rows
 from sklearn_bcl._files import plain_history
-from sklearn_bcl._hollow import fill_net, hollow_net, plain_attributes
+from sklearn_bcl._hollow import hollow_net, plain_attributes
 from sklearn_bcl._interrupts import Interrupts
 from sklearn_bcl._processes import OtherProcessError, Share
 from sklearn_bcl._random import Draws, draws_globally
@@ -560,7 +560,13 @@ class ContrastiveNet(NeuralNet):
         return hollow_net(on_cpu.to(torch.device("cpu")).__dict__)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(fill_net(state))
+        self.__dict__.update(state)
+
+    def __copy__(self) -> ContrastiveNet:
+        # Not by the state, which is for pickles.
+        other = self.__class__.__new__(self.__class__)
+        other.__dict__.update(self.__dict__)
+        return other
 
 
 class _named:

@@ -19,7 +19,7 @@ import sklearn_bcl._files as _files
 import sklearn_bcl._version as _version
 from sklearn_bcl._ambient import standard_torch
 from sklearn_bcl._device import resolve_device
-from sklearn_bcl._hollow import fill, hollow, plain_attributes
+from sklearn_bcl._hollow import hollow, plain_attributes
 from sklearn_bcl._model import Model
 from sklearn_bcl._persistence import KIND, describe, restore
 
@@ -176,8 +176,14 @@ class SavingMixin(BaseEstimator):
             state["_digest"] = _digest(state["_model"])
         return {name: _each(hollow, value) for name, value in state.items()}
 
+    def __copy__(self) -> SavingMixin:
+        # Not by the state, which is for pickles.
+        other = self.__class__.__new__(self.__class__)
+        other.__dict__.update(self.__dict__)
+        return other
+
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state = {name: _each(fill, value) for name, value in state.items()}
+        state = dict(state)
         version, state_version = state.pop("_version", ("0.1.0.dev3 or before", 0))
         digest = state.pop("_digest", None)
         name = type(self).__name__

@@ -1,12 +1,19 @@
 """Tensors and optimizers as estimators pickle them."""
 
 import copy
+import pickle
 
+import joblib
+import numpy as np
 import pytest
 import torch
+from helpers import noise, small
+from numpy.testing import assert_array_equal
+from skorch.callbacks import LRScheduler
 from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau, StepLR
 
-from sklearn_bcl._hollow import HollowTensor, fill_net, hollow_net
+from sklearn_bcl._hollow import HollowTensor, hollow, hollow_net
 
 TENSORS = {
     "matrix": torch.randn(3, 4),
@@ -20,16 +27,24 @@ TENSORS = {
     "complex": torch.randn(2, dtype=torch.complex64),
     "half": torch.randn(2, 2).bfloat16(),
 }
+X = np.random.RandomState(0).normal(size=(60, 4)).astype(np.float32)
+
+
+def pickled(value):
+    return pickle.loads(pickle.dumps(value))
 
 
 @pytest.mark.parametrize("name", TENSORS)
 @pytest.mark.parametrize("is_parameter", [False, True])
-def test_tensors_come_back(name, is_parameter):
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickled])
+def test_tensors_come_back(name, is_parameter, copied):
     tensor = TENSORS[name]
     if is_parameter:
         is_float = tensor.is_floating_point() or tensor.is_complex()
         tensor = nn.Parameter(tensor, requires_grad=is_float)
-    back = HollowTensor.of(tensor).fill()
+    hollow_one = HollowTensor.of(tensor)
+    back, again = copied([hollow_one, hollow_one])
+    assert back is again
     assert type(back) is type(tensor)
     assert (back.dtype, back.shape) == (tensor.dtype, tensor.shape)
     assert back.requires_grad == tensor.requires_grad
@@ -46,15 +61,18 @@ def test_what_is_shared_stays_shared():
     state = {
         "module_": module,
         "module": module,
-        "criterion_": nn.Identity(),
         "augmentation": (nn.Identity(), None),
         "optimizer_": optimizer,
+        "scheduler": StepLR(optimizer, 1),
+        "some": [module[0].weight],
     }
     expected = copy.deepcopy(optimizer.state_dict())
-    back = fill_net(hollow_net(state))
+    back = pickled(hollow_net(state))
     assert state["module_"] is module  # the original is left alone
     assert all(type(p) is nn.Parameter for p in module.parameters())
     assert back["module"] is back["module_"]
+    assert back["some"][0] is back["module_"][0].weight
+    assert back["scheduler"].optimizer is back["optimizer_"]
     parameters = list(back["module_"].parameters())
     (group,) = back["optimizer_"].param_groups
     assert all(a is b for a, b in zip(group["params"], parameters, strict=True))
@@ -66,9 +84,68 @@ def test_what_is_shared_stays_shared():
     back["optimizer_"].step()
 
 
-def test_tensors_without_values_are_left():
+def test_what_has_no_hollow_form_is_left():
     lazy = nn.LazyLinear(2)
-    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters())
-    state = {"module_": lazy, "augmentation": (), "optimizer_": optimizer}
-    assert hollow_net(state) is state
-    assert fill_net(state)["optimizer_"] is optimizer
+    assert hollow(lazy) is lazy
+    twice = nn.ParameterList([torch.ones(4)])
+    twice.register_buffer("view", twice[0].detach()[:2])
+    assert hollow(twice) is twice  # a change of one changes the other
+    keeps_graphs = nn.Linear(2, 1)
+    keeps_graphs.seen = [keeps_graphs(torch.ones(2))]
+    assert hollow(keeps_graphs) is keeps_graphs
+
+
+class KeepsReferences(nn.Linear):
+    def __init__(self):
+        super().__init__(4, 3)
+        self.references = {"weights": [self.weight]}
+
+
+class KeepsLosses(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.kept = []
+
+    def forward(self, z1, z2):
+        loss = (z1 - z2).square().mean()
+        self.kept.append(loss)
+        return loss
+
+
+def schedule(policy, **parameters):
+    return LRScheduler(policy, **parameters)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"callbacks": [schedule(StepLR, step_size=1)]},
+        {"callbacks": [schedule(CosineAnnealingLR, T_max=2)]},
+        {"callbacks": [schedule(ReduceLROnPlateau, monitor="train_loss")]},
+        {"encoder": KeepsReferences, "augmentation": noise},
+        {"loss": KeepsLosses()},
+        {"optimizer": torch.optim.Adafactor},
+    ],
+    ids=["steps", "cosine", "plateau", "references", "graphs", "adafactor"],
+)
+def test_fitted_embedders_are_copied(parameters):
+    embedder = small(**parameters).fit(X)
+    # torch does not copy graphs.
+    deep = pickled if "loss" in parameters else copy.deepcopy
+    copies = [pickled(embedder), deep(embedder), copy.copy(embedder)]
+    expected = embedder.transform(X)
+    for each in copies:
+        assert_array_equal(each.transform(X), expected)
+        encoder = each.encoder_
+        if "encoder" in parameters:
+            assert encoder.references["weights"][0] is encoder.weight
+    after = copies[0].partial_fit(X).transform(X)
+    assert_array_equal(copies[1].partial_fit(X).transform(X), after)
+    assert_array_equal(embedder.transform(X), expected)
+
+
+def test_equal_fits_have_equal_hashes():
+    one, other = (small().fit(X) for _ in range(2))
+    assert joblib.hash(one) == joblib.hash(other)
+    assert joblib.hash(one) == joblib.hash(pickled(one))
+    assert joblib.hash(one) != joblib.hash(small(alpha=0.8).fit(X))
