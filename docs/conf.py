@@ -5,6 +5,7 @@
 """
 
 import os
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -56,7 +57,7 @@ if os.environ.get("SKLEARN_BCL_DOCS_ONLINE") == "1":
     }
 
 html_theme = "pydata_sphinx_theme"
-html_title = "sklearn-bcl"
+html_title = f"sklearn-bcl {version}"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_show_sourcelink = False
@@ -71,16 +72,17 @@ html_theme_options = {
 html_sidebars = {"index": [], "api": [], "faq": []}
 
 
-def _shorten() -> None:
-    """Run the scripts of the gallery on few rows, and for two epochs."""
+is_short = os.environ.get("SKLEARN_BCL_DOCS_SHORT") == "1"
+gallery = HERE / "auto_examples"
+if gallery.exists() and (gallery / ".short").exists() != is_short:
+    shutil.rmtree(gallery)  # figures of a short gallery are not those of a full one
+if is_short:
     sys.path.insert(0, str(HERE.parent / ".ci"))
     import short
 
     short.shorten()
-
-
-if os.environ.get("SKLEARN_BCL_DOCS_SHORT") == "1":
-    _shorten()
+    gallery.mkdir(exist_ok=True)
+    (gallery / ".short").touch()
 
 warnings.filterwarnings("error", module=r"sklearn_bcl|__main__")
 sphinx_gallery_conf = {
@@ -91,7 +93,7 @@ sphinx_gallery_conf = {
     "only_warn_on_example_error": False,
     "show_memory": False,
     "min_reported_time": 600,
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "_gallery_order.place",
     "matplotlib_animations": False,
     "show_signature": False,
 }

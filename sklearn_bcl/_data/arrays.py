@@ -39,7 +39,7 @@ def as_array(X: Any) -> Any:
     if isinstance(X, Stored) or is_stored(X):
         stored = X if isinstance(X, Stored) else Stored(X)
         return stored.all_rows() if stored.is_small else stored
-    if is_sparse_frame(X) and not any(dtype.fill_value for dtype in X.dtypes):
+    if is_sparse_frame(X) and all(map(_fills_with_zero, X.dtypes)):
         return X.sparse.to_coo().tocsr()
     _refuse(X)
     if isinstance(X, Sequence) and not hasattr(X, "__array__"):
@@ -182,6 +182,11 @@ def check_numbers(
         raise TypeError(
             f"{error}. Give the DataFrame itself, or NaN in place of NA."
         ) from error
+
+
+def _fills_with_zero(dtype: Any) -> bool:
+    """Return whether what a sparse column of pandas does not store is 0."""
+    return dtype.subtype.kind in "biuf" and bool(dtype.fill_value == 0)
 
 
 def _of_objects(X: NDArray[Any]) -> NDArray[Any]:

@@ -23,5 +23,5 @@ rows = X[:6]
 rows[0, 1] = 0.0
 embedding = embedder.transform(rows)
 expected = {"rows": rows.tolist(), "embedding": embedding.tolist()}
-path.with_suffix(".json").write_text(json.dumps(expected), encoding="utf-8")
+path.with_suffix(".json").write_text(json.dumps(expected) + "\n", encoding="utf-8")
 print(path)
