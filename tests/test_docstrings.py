@@ -5,6 +5,7 @@ import importlib
 import inspect
 import re
 import textwrap
+from pathlib import Path
 
 MODULES = [
     "sklearn_bcl",
@@ -178,3 +179,21 @@ def test_properties_are_documented():
         and f"{attribute} : " not in sections_of(DOCSTRINGS[name])["Attributes"]
     ]
     assert not silent
+
+
+def test_every_public_name_is_on_the_api_page():
+    page = Path(__file__).parents[1] / "docs" / "api.rst"
+    text = page.read_text(encoding="utf-8")
+    listed = {
+        f"{section}.{name}"
+        for section, names in re.findall(
+            r"currentmodule:: ([\w.]+)\n(.*?)(?=\.\. currentmodule|\Z)", text, re.DOTALL
+        )
+        for name in re.findall(r"^   (\w+)$", names, re.MULTILINE)
+    }
+    public = {
+        f"{module}.{name}"
+        for module in MODULES
+        for name in importlib.import_module(module).__all__
+    }
+    assert listed == public - {"sklearn_bcl.__version__"}
