@@ -104,8 +104,8 @@ class BCLEmbedder(
           size)``. For tables with categories or missing values, the module receives
           the features of :class:`~sklearn_bcl.encoders.TableInput`.
     hidden_layer_sizes : array-like of int, default=(256, 256)
-        Sizes of the hidden layers of the encoder "mlp". An empty tuple leaves only its
-        linear map.
+        Sizes of the hidden layers of the encoder "mlp". With an empty tuple, it
+        is a linear map.
     projection_size : int, default=128
         Size of the projections that the loss compares. `transform` does not use them.
 
@@ -171,7 +171,7 @@ class BCLEmbedder(
     bin_weight : float >= 0, default=0.3
         Weight of a second loss, for tables only. From the embedding of a view, a linear
         map predicts which of 8 quantile bins each number of the row belongs to [3]_.
-        Each step predicts at most 16 columns, drawn from at most 512 columns. 0 removes
+        Each step predicts 16 random columns, among 512 of them at most. 0 removes
         this loss, which is not part of the paper.
 
     Optimization
@@ -188,14 +188,15 @@ class BCLEmbedder(
         batch. A last batch of a single row is dropped.
     max_epochs : int or "auto", default="auto"
         Maximum number of passes over the rows. "auto" is 200 with `early_stopping`.
-        Otherwise, it is 100 for tables with "mlp" and 200 for other fits. For n > 2,400
-        rows, this number is multiplied by sqrt(2400 / n), with 10 as the minimum.
+        Otherwise, it is 100 for tables with "mlp" and 200 for other fits; for n > 2,400
+        rows, these are multiplied by sqrt(2400 / n), with 10 as the minimum.
 
     Stopping
         The last three of these parameters act only with ``early_stopping=True``.
     early_stopping : bool, default=False
         Whether to hold out rows and stop when their loss no longer improves. The
-        weights of the best epoch are kept. An alpha that changes is not allowed.
+        weights of the best epoch are kept. Neither ``alpha="labels"`` nor callbacks
+        that change alpha are allowed.
     validation_fraction : float in (0, 1), default=0.1
         Fraction of the rows to hold out.
     n_iter_no_change : int, default=10
@@ -218,8 +219,8 @@ class BCLEmbedder(
         columns have missing values, stay as in the first fit.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, the order of the rows, the views and the held-out
-        rows. With an int, two fits on the same CPU give bit-equal embeddings, and no
-        global random generator changes.
+        rows. With an int, two fits on the same CPU and number of threads are bit-equal,
+        and no global random generator changes.
     verbose : int, default=0
         With 1, a progress bar is shown, and callbacks of skorch print.
 
@@ -227,8 +228,7 @@ class BCLEmbedder(
     ----------
     encoder_ : torch.nn.Module
         Trained encoder in evaluation mode. It maps float32 rows, or images ``(n,
-        channels, height, width)``, to embeddings. A category is its index in
-        `categories_`.
+        channels, height, width)``, to embeddings. It reads the index of a category.
     history_ : skorch.history.History
         Records of each epoch of the last `fit` or `partial_fit`, such as
         ``history_[:, "train_loss"]``.

@@ -29,7 +29,7 @@ def _this_thread() -> tuple[int, int]:
 
 @dataclass
 class Processes:
-    """The processes of a block of :func:`all_processes`, which creates this object.
+    """Rank and number of processes in a block of :func:`all_processes`.
 
     Parameters
     ----------

@@ -294,9 +294,9 @@ class ImageAugmentation(BaseEstimator):
         Probability of a horizontal flip. Set it to 0 if left and right differ in
         meaning.
     jitter : float in [0, 1], default=0.4
-        Strength of the color jitter, which has the probability 0.8. Brightness,
-        contrast and saturation change by factors in [1 - jitter, 1 + jitter]. Hue
-        changes by up to jitter / 4.
+        Strength of the color jitter, which is applied with probability 0.8.
+        Brightness, contrast and saturation change by factors in [1 - jitter,
+        1 + jitter]. Hue shifts by up to jitter / 4 of the color circle.
     grayscale : float in [0, 1], default=0.2
         Probability that an image becomes gray.
     blur : float in [0, 1], default=0.5

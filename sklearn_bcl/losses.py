@@ -93,7 +93,8 @@ class ContrastiveLoss(nn.Module):
 
     Examples
     --------
-    A custom loss: all unlabeled samples weigh as much as the most similar one.
+    All unlabeled samples weigh as much as the most similar one. Two columns of
+    ``unlabeled`` are -inf: the anchor itself and its positive.
 
     >>> import math
     >>> import torch

@@ -161,8 +161,8 @@ def uniformity(X: ArrayLike, *, t: float = 2.0) -> float:
     r"""Compute how evenly rows are spread on the unit sphere; lower is better.
 
     The uniformity is the log of the mean Gaussian potential,
-    :math:`\log \operatorname{mean} e^{-t \lVert x_i - x_j \rVert^2}`, over all pairs of
-    L2-normalized rows.
+    :math:`\log \operatorname{mean} e^{-t \lVert x_i - x_j \rVert^2}`, over all pairs
+    of different L2-normalized rows.
 
     Parameters
     ----------

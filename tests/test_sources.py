@@ -288,3 +288,13 @@ def test_an_error_of_a_dataset_is_raised(X):
     with pytest.raises(OSError, match="the disk is gone"):
         embedder.fit(FailsLater(X))
     assert_array_equal(embedder.transform(X), before)
+
+
+def test_what_becomes_an_array_is_no_store():
+    class Convertible(Plain):
+        def __array__(self, dtype=None, copy=None):
+            return np.asarray(self.X, dtype)
+
+    rows = np.zeros((4, 2))
+    assert sources.is_stored(Plain(rows))
+    assert not sources.is_stored(Convertible(rows))

@@ -155,7 +155,8 @@ class ImportanceWeightDisplay:
     Parameters
     ----------
     p : array-like of shape (n_points,)
-        Ranks divided by the number of candidates, in [0, 1].
+        Ranks divided by the number of unlabeled samples, in [0, 1]. The most similar
+        sample has 1.
     weights : array-like of shape (n_points,)
         Importance weights.
     name : str, default=None
