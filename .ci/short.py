@@ -10,6 +10,7 @@ import functools
 import runpy
 import shlex
 import sys
+import time
 from pathlib import Path
 
 from matplotlib import pyplot as plt
@@ -46,8 +47,10 @@ def run(command, path):
     print(f"\n$ {command}", flush=True)
     sys.argv = shlex.split(command)
     sys.path[:] = [str(Path(sys.argv[0]).parent), *path]
+    start = time.monotonic()
     runpy.run_path(sys.argv[0], run_name="__main__")
     plt.close("all")
+    print(f"[{time.monotonic() - start:.0f} s]", flush=True)
 
 
 if __name__ == "__main__":
