@@ -104,8 +104,8 @@ class FeatureCorruption(BaseEstimator):
     its feature: a category, an integer or a value of a heavy tail. A missing value is
     replaced like any other value, and the new value may be missing.
 
-    For batches that stay sparse, all replaced values of a column come from rows at the
-    same random distance. Zeros then need no computation.
+    For batches that stay sparse, each column draws a number k, and a replaced value
+    comes from the row k places further on. Zeros then need no computation.
 
     Parameters
     ----------

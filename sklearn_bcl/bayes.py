@@ -139,8 +139,10 @@ def importance_weights(
         of a similarity divided by the number of unlabeled samples. The most similar
         sample has the value 1.
     alpha : float in [0.5, 1]
-        Location parameter: probability that the score of a positive exceeds the score
-        of a negative. 0.5 is a random ranking, at which `tau_plus` has no effect.
+        Location parameter: of two random scores, the probability that the higher is
+        the positive's and the lower the negative's. It is not the AUC, from which
+        :func:`alpha_from_auc` computes it. 0.5 is a random ranking, at which `tau_plus`
+        has no effect.
     beta : float in (0, 1]
         Concentration parameter: hardness of the negatives. 0.5 means no hard negative
         mining. 1 is the hardest.
@@ -193,7 +195,8 @@ def true_negative_posterior(
 
     The probability is :math:`P(TN \mid s) = (1 - \tau^+) f_{\kappa_{TN}}(u) /
     f_{\kappa_{UN}}(u)` at :math:`u = F_{\kappa_{UN}}^{-1}(p)`. The integral of the
-    probability over ``p`` is ``1 - tau_plus``.
+    probability over ``p`` is ``1 - tau_plus``. :mod:`sklearn_bcl.bayes` defines the
+    symbols.
 
     Parameters
     ----------
@@ -201,8 +204,9 @@ def true_negative_posterior(
         Values in [0, 1] of the empirical c.d.f. of an anchor's similarities, as in
         :func:`importance_weights`.
     alpha : float in [0.5, 1]
-        Location parameter: probability that the score of a positive exceeds the score
-        of a negative.
+        Location parameter: of two random scores, the probability that the higher is
+        the positive's and the lower the negative's. It is not the AUC, from which
+        :func:`alpha_from_auc` computes it.
     tau_plus : float in [0, 1)
         Class prior: probability that an unlabeled sample is a false negative.
 
@@ -244,7 +248,7 @@ def auc_from_alpha(alpha: ArrayLike) -> FloatArray:
 
     The AUC is the probability that the score of a false negative exceeds the score of
     an independent true negative. Under the model, it is :math:`1/2 + (2\alpha - 1) /
-    3`. So ``alpha`` itself is *not* an AUC.
+    3`. So ``alpha`` itself is *not* an AUC: an AUC of 0.7 is ``alpha = 0.8``.
 
     Parameters
     ----------
@@ -278,17 +282,17 @@ def auc_from_alpha(alpha: ArrayLike) -> FloatArray:
 
 
 def prior_grid(n_settings: int, *, prefix: str = "") -> list[dict[str, list[float]]]:
-    r"""Choose settings of the priors whose importance weights are spread evenly.
+    r"""Choose settings of the priors whose importance weights differ most.
 
     The weights depend on the three priors through two numbers only, :math:`\kappa_{UN}`
     and :math:`\kappa_\psi`. An ordinary grid therefore repeats settings: `tau_plus` has
     no effect at ``alpha=0.5``, and `alpha` has no effect at ``beta=0.5`` with
     ``tau_plus=0``.
 
-    Each setting of this grid is the candidate farthest from all settings before it. The
-    distance is the Hellinger distance of the weights, which are densities of the rank.
-    The first setting is the default of :class:`~sklearn_bcl.BCLEmbedder`. A larger grid
-    begins with the settings of a smaller one.
+    Each setting is, of a fixed list of candidates, the one farthest from its nearest
+    setting before it, by the Hellinger distance of the weights, which are densities of
+    the rank. The first setting is the default of :class:`~sklearn_bcl.BCLEmbedder`. A
+    larger grid begins with the settings of a smaller one.
 
     Parameters
     ----------
@@ -403,8 +407,9 @@ def sample_scores(
     n_unlabeled : int >= 1
         Number of unlabeled samples of each anchor.
     alpha : float in [0.5, 1]
-        Location parameter: probability that the score of a positive exceeds the score
-        of a negative.
+        Location parameter: of two random scores, the probability that the higher is
+        the positive's and the lower the negative's. It is not the AUC, from which
+        :func:`alpha_from_auc` computes it.
     tau_plus : float in [0, 1]
         Class prior: probability that an unlabeled sample is a false negative.
     ppf : callable, default=None

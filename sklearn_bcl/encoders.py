@@ -161,7 +161,7 @@ class TableInput(nn.Module):
     It maps the columns of a table to scaled features (:class:`RobustScale`):
 
     - A column of numbers is one feature. A missing number becomes 0, the center.
-    - A column of up to 32 categories, including a missing value, is one-hot encoded.
+    - A column of 2 to 32 codes (categories, rare ones, missing) is one-hot encoded.
     - A column of more categories has a trained embedding of 16 features.
     - A column with missing values in `fit` has one more feature, which indicates them.
       A column with an embedding does not need this feature.

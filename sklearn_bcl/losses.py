@@ -350,11 +350,11 @@ class NTXentLoss(ContrastiveLoss):
 class BCLLoss(ContrastiveLoss):
     r"""Bayesian contrastive loss: :math:`N_g = \sum_i \omega_i E_i`.
 
-    The N unlabeled samples of an anchor are ranked by their similarity to the anchor.
-    The importance weight :math:`\omega_i` depends on p = rank / N
-    (:func:`sklearn_bcl.bayes.importance_weights`). The weights carry no gradient. All
-    weights are 1, as in :class:`NTXentLoss`, at ``beta = 0.5`` with ``alpha = 0.5`` or
-    ``tau_plus = 0``.
+    :math:`E_i = e^{s_i/t}`. The N unlabeled samples of an anchor are ranked by their
+    similarity :math:`s_i` to the anchor. The weight :math:`\omega_i` follows from
+    rank / N (:func:`sklearn_bcl.bayes.importance_weights`) and has no gradient. All are
+    1, as in :class:`NTXentLoss`, at ``beta = 0.5`` with ``alpha = 0.5`` or ``tau_plus =
+    0``.
 
     Parameters
     ----------
@@ -364,7 +364,8 @@ class BCLLoss(ContrastiveLoss):
         Class prior: probability that an unlabeled sample is a false negative, i.e. has
         the anchor's latent class. No effect at ``alpha = 0.5``.
     alpha : float in [0.5, 1], default=0.9
-        Location parameter: probability that a positive scores higher than a negative.
+        Location parameter: of two random scores, the probability that the higher is
+        the positive's. Not an AUC: see :func:`~sklearn_bcl.bayes.alpha_from_auc`.
     beta : float in (0, 1], default=0.5
         Concentration parameter: hardness of the negatives. 0.5 weights a sample by its
         probability to be a true negative. 1 is the hardest.
