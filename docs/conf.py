@@ -10,11 +10,11 @@ import sys
 import warnings
 from pathlib import Path
 
+import sklearn_bcl
+
 os.environ.setdefault("MPLBACKEND", "agg")
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-
-import sklearn_bcl  # noqa: E402
 
 project = "sklearn-bcl"
 author = "The sklearn-bcl developers"
