@@ -62,11 +62,21 @@ class Processes:
 
     def _group(self, device_type: str) -> Any:
         """Return the group whose collectives take tensors on a kind of device."""
-        backend = "nccl" if device_type == "cuda" else "gloo"
-        if backend not in self._groups:
+        if device_type not in self._groups:
+            backend = "nccl" if device_type == "cuda" else "gloo"
             group = dist.new_group(backend=backend, timeout=self._timeout)
-            self._groups[backend] = group
-        return self._groups[backend]
+            self._groups[device_type] = group
+        return self._groups[device_type]
+
+    def _meet(self) -> None:
+        """Let all processes enter the block, and connect their GPUs if they can be."""
+        gpus = self._exchange("enters the block", _own_gpu())
+        if None not in gpus and len(set(gpus)) == self.size:
+            self._group("cuda")
+
+    def _meeting_place(self, x: Tensor) -> torch.device:
+        """Return the device for an exchange of a tensor: its own or else the CPU."""
+        return x.device if x.device.type in self._groups else torch.device("cpu")
 
     def _exchange(self, kind: str, value: Any = None) -> list[Any]:
         """Return the values of all processes, which have to make the same call."""
@@ -171,9 +181,7 @@ def all_processes(timeout: float = 1800) -> Iterator[Processes]:
     token = _CURRENT.set(processes)
     try:
         if processes.size > 1:
-            has_gpu = torch.cuda.is_available()
-            if all(processes._exchange("enters the block", has_gpu)):
-                processes._group("cuda")
+            processes._meet()
         yield processes
         if processes.size > 1 and not processes._is_broken:
             processes._exchange("leaves the block")
@@ -182,6 +190,13 @@ def all_processes(timeout: float = 1800) -> Iterator[Processes]:
         processes._break()
         if is_ours:
             dist.destroy_process_group()
+
+
+def _own_gpu() -> str | None:
+    """Return what tells the current GPU from all others, if NCCL can connect it."""
+    if not (torch.cuda.is_available() and dist.is_nccl_available()):
+        return None
+    return str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
 
 
 def _join(timeout: timedelta) -> bool:
@@ -394,24 +409,27 @@ class Share:
                 gradient.copy_(mean.view(gradient.shape))
 
     def _summed(self, x: Tensor) -> Tensor:
-        total = x.detach().clone(memory_format=torch.contiguous_format)
+        place = self._processes._meeting_place(x)
+        total = x.detach().to(place, copy=True).contiguous()
         with _reported():
-            dist.all_reduce(total, group=self._processes._group(x.device.type))
-        return total
+            dist.all_reduce(total, group=self._processes._group(place.type))
+        return total.to(x.device)
 
     def _gathered(self, x: Tensor, n_rows: int) -> Tensor:
         # Collectives want equal shapes: shares are filled up to the largest.
         most = -(-n_rows // self.size)
-        filled = x.new_zeros(most, *x.shape[1:])
+        place = self._processes._meeting_place(x)
+        filled = x.new_zeros(most, *x.shape[1:], device=place)
         filled[: len(x)] = x.detach()
         parts = [torch.empty_like(filled) for _ in range(self.size)]
         with _reported():
-            dist.all_gather(parts, filled, group=self._processes._group(x.device.type))
+            dist.all_gather(parts, filled, group=self._processes._group(place.type))
         sizes = [
             n_rows * (rank + 1) // self.size - n_rows * rank // self.size
             for rank in range(self.size)
         ]
-        return torch.cat([part[:n] for part, n in zip(parts, sizes, strict=True)])
+        rows = torch.cat([part[:n] for part, n in zip(parts, sizes, strict=True)])
+        return rows.to(x.device)
 
 
 class _Sum(torch.autograd.Function):

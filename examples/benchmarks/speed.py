@@ -212,16 +212,22 @@ def table(n_rows: int, n_features: int) -> tuple[np.ndarray, np.ndarray]:
     return X.astype(np.float32), y
 
 
-def bare_loop(X: np.ndarray, loss: nn.Module, n_epochs: int) -> None:
+def bare_loop(
+    X: np.ndarray, loss: nn.Module, n_epochs: int, device: str = "cpu"
+) -> None:
     """Train the same network by a loop of one's own."""
-    x, generator = torch.from_numpy(X), torch.Generator().manual_seed(0)
+    x, generator = torch.from_numpy(X).to(device), torch.Generator(device)
+    generator.manual_seed(0)
     encoder = MLPEncoder(X.shape[1], 256)
     encoder.fit_statistics(x, np.random.RandomState(0))
     net = ProjectedEncoder(encoder, 256, SIZE, most_hidden_units=SIZE)
+    net.to(device)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, weight_decay=1e-6)
     corrupt = FeatureCorruption()
     for _ in range(n_epochs):
-        for rows in torch.randperm(len(x), generator=generator).split(256):
+        for rows in torch.randperm(len(x), generator=generator, device=device).split(
+            256
+        ):
             batch = x[rows]
             pair = [corrupt(batch, generator) for _ in range(2)]
             z1, z2 = net(torch.cat(pair)).chunk(2)
@@ -402,33 +408,78 @@ def megabytes(n_bytes: int) -> str:
 
 def gpu(repeats: int) -> Iterator[Line]:
     """Yield lines of a CUDA device; without one, they are empty."""
-    has_one = torch.cuda.is_available()
-    for n_rows in (256, 4096):
-        cells = ("gpu", f"BCLLoss, batch of {n_rows}", "minimal NT-Xent")
-        if not has_one:
-            yield (*cells, "–")
-            continue
-        pair = views(n_rows, "cuda")
-        one, other = (
-            partial(on_gpu, forward_and_backward, loss, *pair)
-            for loss in (BCLLoss().cuda(), minimal_ntxent)
-        )
-        yield line(*cells, ratio(one, other, 3 * repeats))
-    cells = ("gpu", "fit, 20,000 × 64, 5 epochs", "on the CPU")
-    if not has_one:
-        yield (*cells, "–")
-        return
     X, _ = table(20_000, 64)
-    one, other = (
-        partial(fit, X, max_epochs=5, device=device) for device in ("cuda", "cpu")
-    )
-    yield line(*cells, ratio(one, other, max(1, repeats // 3)))
+    images = np.random.default_rng(0).random((2560, 28, 28), dtype=np.float32)
+    wide = {"hidden_layer_sizes": (2048, 2048), "batch_size": 2048, "max_epochs": 2}
+    minimal, own, on_cpu = "minimal NT-Xent", "a loop of one's own", "on the CPU"
+    cases: list[tuple[str, str, Callable[[int], tuple[float, str]]]] = [
+        ("BCLLoss, batch of 256", minimal, partial(losses_on_gpu, 256)),
+        ("BCLLoss, batch of 4,096", minimal, partial(losses_on_gpu, 4096)),
+        ("step, BCL", own, partial(loops_on_gpu, X)),
+        ("default fit, 2,000 × 64", on_cpu, partial(fits_on_gpu, X[:2000], {})),
+        (
+            "fit, 20,000 × 64, 5 epochs",
+            on_cpu,
+            partial(fits_on_gpu, X, {"max_epochs": 5}),
+        ),
+        (
+            "fit, 20,000 × 64, 2 epochs, layers and batches of 2,048",
+            on_cpu,
+            partial(fits_on_gpu, X, wide),
+        ),
+        (
+            "fit, 2,560 images of 28 × 28, 2 epochs",
+            on_cpu,
+            partial(fits_on_gpu, images, {"max_epochs": 2}),
+        ),
+        ("transform, 20,000 × 64", on_cpu, partial(calls_on_gpu, "transform", X)),
+        (
+            "true_negative_proba, 5,000 × 5,000",
+            on_cpu,
+            partial(calls_on_gpu, "true_negative_proba", X[:5000]),
+        ),
+    ]
+    for name, other, measure in cases:
+        measured = "–"
+        if torch.cuda.is_available():
+            _, measured = measure(repeats)
+        yield "gpu", name, other, measured
 
 
-def on_gpu(function: Callable[..., Any], *arguments: Any) -> None:
-    for _ in range(20):
+def losses_on_gpu(n_rows: int, repeats: int) -> tuple[float, str]:
+    pair = views(n_rows, "cuda")
+    calls = [
+        partial(on_gpu, forward_and_backward, loss, *pair)
+        for loss in (BCLLoss().cuda(), minimal_ntxent)
+    ]
+    return ratio(*calls, 3 * repeats)
+
+
+def on_gpu(function: Callable[..., Any], *arguments: Any, n_calls: int = 20) -> None:
+    for _ in range(n_calls):
         function(*arguments)
     torch.cuda.synchronize()
+
+
+def loops_on_gpu(X: np.ndarray, repeats: int) -> tuple[float, str]:
+    ours = partial(fit, X, max_epochs=2, bin_weight=0.0, device="cuda")
+    own = partial(on_gpu, bare_loop, X, BCLLoss().cuda(), 2, "cuda", n_calls=1)
+    return ratio(ours, own, repeats)
+
+
+def fits_on_gpu(
+    X: np.ndarray, settings: dict[str, Any], repeats: int
+) -> tuple[float, str]:
+    calls = [partial(fit, X, device=device, **settings) for device in ("cuda", "cpu")]
+    return ratio(*calls, max(1, repeats // 2))
+
+
+def calls_on_gpu(method: str, X: np.ndarray, repeats: int) -> tuple[float, str]:
+    calls = []
+    for device in ("cuda", "cpu"):
+        embedder = BCLEmbedder(max_epochs=1, random_state=0, device=device)
+        calls.append(partial(getattr(embedder.fit(X[:1000]), method), X))
+    return ratio(*calls, repeats)
 
 
 def serving(repeats: int) -> Iterator[Line]:
@@ -525,8 +576,11 @@ def main() -> None:
     print(
         f"{processor()}, {os.cpu_count()} cores, {arguments.threads} threads, torch "
         f"{torch.__version__}, scikit-learn {sklearn.__version__}, numpy "
-        f"{np.__version__}\n"
+        f"{np.__version__}"
     )
+    if torch.cuda.is_available():
+        print(f"GPU: {torch.cuda.get_device_name()}")
+    print()
     print("| section | time of | against | ratio (quartiles) |")
     print("| --- | --- | --- | --- |")
     for name in arguments.only:
