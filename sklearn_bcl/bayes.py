@@ -139,10 +139,11 @@ def importance_weights(
         of a similarity divided by the number of unlabeled samples. The most similar
         sample has the value 1.
     alpha : float in [0.5, 1]
-        Location parameter: of two random scores, the probability that the higher is
-        the positive's and the lower the negative's. It is not the AUC, from which
-        :func:`alpha_from_auc` computes it. 0.5 is a random ranking, at which `tau_plus`
-        has no effect.
+        Location parameter: the ranking quality of the encoder. Take two random scores
+        as those of a false and of a true negative: with probability alpha, the false
+        negative has the higher one. It is not the AUC, from which
+        :func:`alpha_from_auc` computes it. With 0.5, a random ranking, `tau_plus` has
+        no effect.
     beta : float in (0, 1]
         Concentration parameter: hardness of the negatives. 0.5 means no hard negative
         mining. 1 is the hardest.
@@ -204,9 +205,8 @@ def true_negative_posterior(
         Values in [0, 1] of the empirical c.d.f. of an anchor's similarities, as in
         :func:`importance_weights`.
     alpha : float in [0.5, 1]
-        Location parameter: of two random scores, the probability that the higher is
-        the positive's and the lower the negative's. It is not the AUC, from which
-        :func:`alpha_from_auc` computes it.
+        Location parameter: the ranking quality of the encoder, as in
+        :func:`importance_weights`.
     tau_plus : float in [0, 1)
         Class prior: probability that an unlabeled sample is a false negative.
 
@@ -407,9 +407,8 @@ def sample_scores(
     n_unlabeled : int >= 1
         Number of unlabeled samples of each anchor.
     alpha : float in [0.5, 1]
-        Location parameter: of two random scores, the probability that the higher is
-        the positive's and the lower the negative's. It is not the AUC, from which
-        :func:`alpha_from_auc` computes it.
+        Location parameter: the ranking quality of the encoder, as in
+        :func:`importance_weights`.
     tau_plus : float in [0, 1]
         Class prior: probability that an unlabeled sample is a false negative.
     ppf : callable, default=None

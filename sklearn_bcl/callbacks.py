@@ -78,8 +78,9 @@ class AlphaCallback(Callback):
 class LinearAlpha(AlphaCallback):
     """Raise alpha linearly from 0.5 in the first epoch to its final value in the last.
 
-    An untrained encoder ranks at random, which is ``alpha=0.5``. The final value is the
-    ``alpha`` of the embedder or of its loss. In
+    An untrained encoder ranks positives and negatives at random: ``alpha=0.5``. The
+    final value is the ``alpha`` of the embedder, or of the loss if ``loss`` is an
+    instance. In
     :meth:`~sklearn_bcl.BCLEmbedder.partial_fit`, which trains one epoch, alpha is the
     final value.
 
@@ -90,7 +91,7 @@ class LinearAlpha(AlphaCallback):
     References
     ----------
     Liu, Wang, Li (2023). Bayesian Self-Supervised Contrastive Learning.
-    arXiv:2301.11673. The result on CIFAR-10 is from such a schedule.
+    arXiv:2301.11673. The authors' result on CIFAR-10 is from such a schedule.
 
     Examples
     --------
@@ -116,19 +117,20 @@ class LinearAlpha(AlphaCallback):
 
 
 class MeasuredAlpha(AlphaCallback):
-    """Measure alpha on the labeled rows before, during and after training.
+    """Set alpha from the labeled rows: before training, every some epochs, and after.
 
     Alpha is the ranking quality of the encoder. It is computed from the macro-AUC of
     the similarities of projections (:func:`~sklearn_bcl.metrics.embedding_auc`) on at
     most 2,048 labeled rows. The labels are the `y` of `fit`, with -1 for no label. With
-    ``alpha="labels"``, the embedder adds this callback with its defaults.
+    ``alpha="labels"``, the embedder adds a ``MeasuredAlpha()``, unless `callbacks` has
+    one.
 
     Parameters
     ----------
     every : int >= 1, default=20
         Number of epochs between two measurements.
     reading : {"calibrated", "paper"}, default="calibrated"
-        How alpha follows from the AUC. "calibrated" uses the relation under the
+        How alpha is computed from the AUC. "calibrated" uses the relation under the
         Bayesian model (:func:`~sklearn_bcl.bayes.alpha_from_auc`). "paper" uses the AUC
         as alpha.
 
@@ -254,9 +256,10 @@ def make_callbacks(
     tol: float,
     show_progress: bool,
 ) -> list[Any]:
-    """Return copies of the user's callbacks, and the callbacks of other parameters.
+    """Return copies of the user's callbacks, and those that other parameters need.
 
-    Raises ``ValueError`` if alpha cannot change as the callbacks request.
+    Raises ``ValueError`` if a callback changes alpha, but the loss has none, another
+    callback changes it, too, or early stopping compares losses of different alphas.
     """
     check_callbacks(callbacks, early_stopping)
     try:
@@ -353,9 +356,10 @@ def _check_checkpoint(callback: Any, callbacks: Sequence[Any] | None) -> None:
 
 
 def find_callbacks(callbacks: Sequence[Any] | None, kind: type) -> list[Any]:
-    """Return the callbacks of a kind.
+    """Return the callbacks that are instances of a class, without their names.
 
-    skorch accepts callbacks, pairs ``(name, callback)`` and classes.
+    As in skorch, a callback may also be given as a pair ``(name, callback)`` or as a
+    class, which is then called.
     """
     bare = [item[1] if isinstance(item, tuple) else item for item in callbacks or []]
     return [

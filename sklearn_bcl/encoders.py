@@ -349,7 +349,7 @@ class TableEncoder(nn.Module):
         random_state: np.random.RandomState,
         before: nn.Module | None = None,
     ) -> None:
-        """Let the first layer and the encoder measure the rows.
+        """Let both parts compute their statistics from the rows, such as scales.
 
         Parameters
         ----------
@@ -482,7 +482,7 @@ class ConvNetEncoder(nn.Module):
         return self(x) if has_own_forward else self.cells(x)
 
     def cells(self, x: Tensor) -> Tensor:
-        """Return the means over the cells of the grid.
+        """Encode images, and average each channel over each cell of the grid.
 
         Parameters
         ----------

@@ -61,8 +61,9 @@ EXACT_SOFTPLUS = 50.0  # from here on, log(1 + e^x) is x in float64
 class ContrastiveLoss(nn.Module):
     r"""Base class of the contrastive losses.
 
-    A subclass defines one method, :meth:`log_negative_mass`: the mass of the negatives
-    of each anchor. The base class computes the similarities and the mean over anchors.
+    A subclass defines :meth:`log_negative_mass`: the log of the mass :math:`N_g` of the
+    negatives of each anchor. The base class computes the rest of the loss, the mean of
+    :math:`-\log (P / (P + N_g))`. P is e^(similarity to the positive / temperature).
 
     Parameters
     ----------
@@ -79,10 +80,10 @@ class ContrastiveLoss(nn.Module):
 
     Notes
     -----
-    With the robustness q, the loss is minus the log of a power mean over the anchors.
-    Its gradient is the gradient of the generalized cross entropy for noisy labels [1]_,
-    divided by the mean weight of the anchors. The scale of the gradient therefore does
-    not depend on q. RINCE [2]_ is related. Losses with different q cannot be compared.
+    With q > 0, a power mean replaces the mean (:meth:`mean_of_losses`). It weighs the
+    gradients of anchors like the generalized cross entropy for noisy labels [1]_. The
+    weights have the mean 1. RINCE [2]_ is a similar loss. The values of losses with
+    different q cannot be compared.
 
     References
     ----------
@@ -93,7 +94,7 @@ class ContrastiveLoss(nn.Module):
 
     Examples
     --------
-    All unlabeled samples weigh as much as the most similar one. Two columns of
+    Each unlabeled sample counts like the most similar one. Two entries of each row of
     ``unlabeled`` are -inf: the anchor itself and its positive.
 
     >>> import math
@@ -137,11 +138,10 @@ class ContrastiveLoss(nn.Module):
         return self.of_share(z1, z2, ALONE, len(z1))
 
     def of_share(self, z1: Tensor, z2: Tensor, share: Share, n: int) -> Tensor:
-        """Return the loss of a batch whose rows are spread over several processes.
+        """Return the mean loss of a batch of `n` rows, spread over several processes.
 
-        `z1` and `z2` are the projections of the rows of this process, `share` is the
-        part of the batch that belongs to this process, and `n` is the number of all
-        rows.
+        `z1` and `z2` are the projections of the rows of this process, which `share`
+        connects to the others. All processes return the same loss.
         """
         if share.size > 1:
             z1, z2 = share.gather(torch.cat([z1, z2], dim=1), n).chunk(2, dim=1)
@@ -180,10 +180,9 @@ class ContrastiveLoss(nn.Module):
     def value_and_gradient(
         self, z: Tensor, share: Share, needs_gradient: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the loss of the rows of :meth:`unit_rows`, and its gradient.
+        """Return the loss of the result `z` of :meth:`unit_rows`, and its gradient.
 
-        With several processes, the gradient is the gradient of the mean of their
-        values.
+        With several processes, the mean of their gradients is the gradient by `z`.
         """
         anchors, n = share.anchors(len(z) // 2), len(z) // 2
         if not self._takes_one_pass(z):
@@ -287,7 +286,7 @@ class ContrastiveLoss(nn.Module):
         return positive, scaled.scatter(1, excluded, -torch.inf)
 
     def mean_of_losses(self, losses: Tensor) -> Tensor:
-        """Return the mean loss, or with a robustness minus the log of the power mean.
+        """Return the mean; if ``robustness`` q > 0, -log(mean of (P / (P + Ng))^q) / q.
 
         Parameters
         ----------

@@ -2,8 +2,8 @@
 Where the posterior is too optimistic
 =====================================
 
-P(TN) finds true negatives well, but P(TN) is too high for the most similar rows. More
-false negatives have the highest ranks than the model of BCL can express.
+P(TN) is too high for the most similar rows. More false negatives have the highest ranks
+than the model of BCL can express.
 """
 
 import matplotlib.pyplot as plt
@@ -14,7 +14,6 @@ from sklearn.model_selection import train_test_split
 
 from sklearn_bcl import BCLEmbedder
 from sklearn_bcl.bayes import true_negative_posterior
-from sklearn_bcl.plotting import PosteriorDisplay
 
 # %%
 # The labels of the test rows tell which pairs are true negatives, and the training saw
@@ -24,13 +23,6 @@ X_train, X_test, y_train, y_test = train_test_split(
     X, y, test_size=0.3, stratify=y, random_state=0
 )
 embedder = BCLEmbedder(max_epochs=20, random_state=0).fit(X_train)
-
-# %%
-# P(TN) ranks the pairs well (left), but is above the share of true negatives where
-# P(TN) is lowest (right).
-display = PosteriorDisplay.from_estimator(embedder, X_test, y_test)
-display.figure_.set_size_inches(7.5, 3.8)
-plt.show()
 
 # %%
 # P(TN) depends only on the rank of a similarity among the candidates of an anchor.

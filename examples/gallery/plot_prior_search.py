@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_bcl import BCLEmbedder
 from sklearn_bcl.bayes import prior_grid
-from sklearn_bcl.plotting import ImportanceWeightDisplay, PriorSearchDisplay
+from sklearn_bcl.plotting import PriorSearchDisplay
 
 # %%
 # With labels, a grid search compares the accuracies of a pipeline, which differ here by
@@ -57,11 +57,3 @@ for setting, score in zip(
     strict=True,
 ):
     print("{alpha:5}  {beta:5}  {tau_plus:8}".format(**setting), f" {score:.3f}")
-
-# %%
-# Each setting has a different weight for each rank.
-figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
-for setting in unlabeled.cv_results_["params"]:
-    ImportanceWeightDisplay.from_priors(**setting, ax=ax)
-ax.set(title=f"The first {len(settings)} settings of prior_grid", ylim=(0, 4))
-plt.show()
