@@ -114,18 +114,17 @@ class BinPredictor(nn.Module):
                 dtype=torch.float32,
             )
             chosen = order.argsort()[:MOST_COLUMNS]
-        weight, bias = self.weight[chosen], self.bias[chosen]
-        logits = embeddings @ weight.flatten(0, 1).T + bias.flatten()
         is_empty = F.pad(self.edges[chosen].isinf(), (1, 0))  # above an infinite edge
-        logits = logits.unflatten(1, bias.shape).masked_fill(is_empty, -torch.inf)
+        bias = self.bias[chosen].masked_fill(is_empty, -torch.inf)
+        weight = self.weight[chosen].flatten(0, 1)
+        logits = F.linear(embeddings, weight, bias.flatten()).unflatten(1, bias.shape)
+        # Sums over bins are fast if the bins are not the last axis.
+        log_shares = logits.transpose(1, 2).contiguous().log_softmax(dim=1)
         bins = self.bins(x, chosen)
-        total = F.cross_entropy(
-            logits.flatten(0, 1),
-            bins.flatten(),
-            ignore_index=IGNORED,
-            reduction="sum",
-        )
-        n_values = (bins != IGNORED).sum()
+        of_bins = log_shares.gather(1, bins.clamp(min=0).unsqueeze(1)).squeeze(1)
+        is_predicted = bins != IGNORED
+        total = -torch.where(is_predicted, of_bins, 0.0).sum()
+        n_values = is_predicted.sum()
         if share.size > 1:
             both = torch.stack([total, n_values.to(total.dtype)])
             total, n_values = share.sum(both).unbind()

@@ -105,7 +105,7 @@ def one_pass(
         of_positive = -power * ratio * share / temperature  # 1 - share, exactly
         g.scatter_(1, partner[block].unsqueeze(1), of_positive.unsqueeze(1))
         if len(of_block) == n_columns:
-            gradient = torch.add(g, g.T, out=weights) @ z
+            gradient = weights.copy_(g.T).add_(g) @ z  # reads of columns are slow
         else:
             gradient[block].addmm_(g, z)
             gradient.addmm_(g.T, of_block)
