@@ -527,7 +527,8 @@ def grids(repeats: int) -> Iterator[Line]:
 def imports(repeats: int) -> Iterator[Line]:
     def seconds(statement: str) -> float:
         code = f"import time; s = time.perf_counter(); {statement}; "
-        code = f"import torch, sklearn.pipeline, skorch; {code}"
+        # Else a garbage collection may fall into an import, by chance.
+        code = f"import gc, torch, sklearn.pipeline, skorch; gc.collect(); {code}"
         code += "print(time.perf_counter() - s)"
         command = [sys.executable, "-c", code]
         answer = subprocess.run(command, capture_output=True, check=True, env=environ)
