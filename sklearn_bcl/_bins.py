@@ -118,12 +118,14 @@ class BinPredictor(nn.Module):
         bias = self.bias[chosen].masked_fill(is_empty, -torch.inf)
         weight = self.weight[chosen].flatten(0, 1)
         logits = F.linear(embeddings, weight, bias.flatten()).unflatten(1, bias.shape)
-        # Sums over bins are fast if the bins are not the last axis.
+        # Sums over bins are fast if the bins are not the last axis. Under autocast, the
+        # logits may be of half precision.
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         log_shares = logits.transpose(1, 2).contiguous().log_softmax(dim=1)
         bins = self.bins(x, chosen)
         of_bins = log_shares.gather(1, bins.clamp(min=0).unsqueeze(1)).squeeze(1)
         is_predicted = bins != IGNORED
-        total = -torch.where(is_predicted, of_bins, 0.0).sum()
+        total = torch.where(is_predicted, -of_bins, 0.0).sum()
         n_values = is_predicted.sum()
         if share.size > 1:
             both = torch.stack([total, n_values.to(total.dtype)])

@@ -159,9 +159,9 @@ class BCLEmbedder(
         1 / k. "labels" is the sum of the squared class frequencies in `y`. `tau_plus`
         has no effect on "bcl" at ``alpha=0.5``.
     alpha : float in [0.5, 1] or "labels", default=0.9
-        Location parameter of "bcl": of two random similarities, the probability that
-        the higher is the positive's. 0.5 is a random ranking. "labels" measures
-        alpha on the labeled rows before training, every 20 epochs and after training
+        Location parameter of "bcl": the ranking quality of the encoder, as in
+        :func:`~sklearn_bcl.bayes.importance_weights`. 0.5 is a random ranking. "labels"
+        measures alpha on labeled rows before training, every 20 epochs and at the end
         (:class:`~sklearn_bcl.callbacks.MeasuredAlpha`). 1 requires ``tau_plus > 0`` and
         ``beta < 1``.
     beta : float in (0, 1], default=0.5

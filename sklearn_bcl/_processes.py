@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -52,6 +53,7 @@ class Processes:
     size: int = 1
     _timeout: timedelta = field(default=timedelta(minutes=30), repr=False)
     _groups: dict[str, Any] = field(default_factory=dict, repr=False)
+    _places: dict[torch.device, torch.device] = field(default_factory=dict, repr=False)
     _is_broken: bool = field(default=False, repr=False)
     _thread: tuple[int, int] = field(default_factory=_this_thread, repr=False)
 
@@ -68,15 +70,28 @@ class Processes:
             self._groups[device_type] = group
         return self._groups[device_type]
 
-    def _meet(self) -> None:
-        """Let all processes enter the block, and connect their GPUs if they can be."""
-        gpus = self._exchange("enters the block", _own_gpu())
-        if None not in gpus and len(set(gpus)) == self.size:
-            self._group("cuda")
+    def _meeting_place(self, device: torch.device) -> torch.device:
+        """Return where tensors of a device are exchanged: on the CPU or on GPUs.
 
-    def _meeting_place(self, x: Tensor) -> torch.device:
-        """Return the device for an exchange of a tensor: its own or else the CPU."""
-        return x.device if x.device.type in self._groups else torch.device("cpu")
+        GPUs are connected by NCCL, which needs a GPU for each process. All processes
+        call this with their devices at the same time.
+        """
+        if device.type != "cuda":
+            return torch.device("cpu")
+        if device not in self._places:
+            gpus = self._exchange("exchanges tensors of a GPU", _identity(device))
+            is_connected = None not in gpus and len(set(gpus)) == self.size
+            if is_connected:
+                self._group("cuda")
+            elif torch.cuda.device_count() > 1:
+                warnings.warn(
+                    "Processes share a GPU, or NCCL is missing. So they exchange "
+                    "through the CPU, which is slow. Give each process a GPU of its "
+                    "own, for example by torchrun and device='auto'.",
+                    stacklevel=2,
+                )
+            self._places[device] = device if is_connected else torch.device("cpu")
+        return self._places[device]
 
     def _exchange(self, kind: str, value: Any = None) -> list[Any]:
         """Return the values of all processes, which have to make the same call."""
@@ -99,7 +114,7 @@ class Processes:
         for group in self._groups.values():
             with suppress(Exception):
                 dist.destroy_process_group(group)
-        self._groups = {}
+        self._groups, self._places = {}, {}
 
 
 class OtherProcessError(RuntimeError):
@@ -119,6 +134,9 @@ def all_processes(timeout: float = 1800) -> Iterator[Processes]:
     :class:`~sklearn_bcl.BCLEmbedder` is one training by all processes. All processes
     pass the same rows and the same parameters. Each process trains on its share of
     every batch, and all processes end with the same fitted estimator.
+
+    If each process trains on its own GPU, the processes exchange through NCCL, and
+    otherwise through the CPU.
 
     ``batch_size`` is the number of rows of all processes together. So the model is the
     model of a single process, up to rounding. `transform`, `score` and the posteriors
@@ -181,7 +199,7 @@ def all_processes(timeout: float = 1800) -> Iterator[Processes]:
     token = _CURRENT.set(processes)
     try:
         if processes.size > 1:
-            processes._meet()
+            processes._exchange("enters the block")
         yield processes
         if processes.size > 1 and not processes._is_broken:
             processes._exchange("leaves the block")
@@ -192,11 +210,11 @@ def all_processes(timeout: float = 1800) -> Iterator[Processes]:
             dist.destroy_process_group()
 
 
-def _own_gpu() -> str | None:
-    """Return what tells the current GPU from all others, if NCCL can connect it."""
-    if not (torch.cuda.is_available() and dist.is_nccl_available()):
+def _identity(gpu: torch.device) -> str | None:
+    """Return what tells a GPU from all others, or None if NCCL cannot connect it."""
+    if not dist.is_nccl_available():
         return None
-    return str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
+    return str(torch.cuda.get_device_properties(gpu).uuid)
 
 
 def _join(timeout: timedelta) -> bool:
@@ -409,7 +427,7 @@ class Share:
                 gradient.copy_(mean.view(gradient.shape))
 
     def _summed(self, x: Tensor) -> Tensor:
-        place = self._processes._meeting_place(x)
+        place = self._processes._meeting_place(x.device)
         total = x.detach().to(place, copy=True).contiguous()
         with _reported():
             dist.all_reduce(total, group=self._processes._group(place.type))
@@ -418,7 +436,7 @@ class Share:
     def _gathered(self, x: Tensor, n_rows: int) -> Tensor:
         # Collectives want equal shapes: shares are filled up to the largest.
         most = -(-n_rows // self.size)
-        place = self._processes._meeting_place(x)
+        place = self._processes._meeting_place(x.device)
         filled = x.new_zeros(most, *x.shape[1:], device=place)
         filled[: len(x)] = x.detach()
         parts = [torch.empty_like(filled) for _ in range(self.size)]

@@ -117,7 +117,7 @@ class LinearAlpha(AlphaCallback):
 
 
 class MeasuredAlpha(AlphaCallback):
-    """Set alpha from the labeled rows: before training, every some epochs, and after.
+    """Set alpha from labeled rows: before training, every `every` epochs, at the end.
 
     Alpha is the ranking quality of the encoder. It is computed from the macro-AUC of
     the similarities of projections (:func:`~sklearn_bcl.metrics.embedding_auc`) on at
@@ -356,10 +356,10 @@ def _check_checkpoint(callback: Any, callbacks: Sequence[Any] | None) -> None:
 
 
 def find_callbacks(callbacks: Sequence[Any] | None, kind: type) -> list[Any]:
-    """Return the callbacks that are instances of a class, without their names.
+    """Return the callbacks that are instances of a class.
 
-    As in skorch, a callback may also be given as a pair ``(name, callback)`` or as a
-    class, which is then called.
+    As in skorch, a callback may also be given as a pair ``(name, callback)``, whose
+    name is dropped, or as a class, which is then called.
     """
     bare = [item[1] if isinstance(item, tuple) else item for item in callbacks or []]
     return [

@@ -182,7 +182,7 @@ class ContrastiveLoss(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Return the loss of the result `z` of :meth:`unit_rows`, and its gradient.
 
-        With several processes, the mean of their gradients is the gradient by `z`.
+        With several processes, the mean of their gradients is that of the loss.
         """
         anchors, n = share.anchors(len(z) // 2), len(z) // 2
         if not self._takes_one_pass(z):
@@ -363,8 +363,8 @@ class BCLLoss(ContrastiveLoss):
         Class prior: probability that an unlabeled sample is a false negative, i.e. has
         the anchor's latent class. No effect at ``alpha = 0.5``.
     alpha : float in [0.5, 1], default=0.9
-        Location parameter: of two random scores, the probability that the higher is
-        the positive's. Not an AUC: see :func:`~sklearn_bcl.bayes.alpha_from_auc`.
+        Location parameter: the ranking quality of the encoder, as in
+        :func:`~sklearn_bcl.bayes.importance_weights`. 0.5 is a random ranking.
     beta : float in (0, 1], default=0.5
         Concentration parameter: hardness of the negatives. 0.5 weights a sample by its
         probability to be a true negative. 1 is the hardest.

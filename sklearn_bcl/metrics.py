@@ -36,8 +36,8 @@ def embedding_auc(X: ArrayLike, y: ArrayLike) -> float:
 
     Each row is an anchor. Its AUC is the probability that a random row of its class is
     more similar to the anchor than a random row of another class. The macro-AUC is the
-    mean over all anchors with rows of both kinds. BCL calls this ranking quality
-    ``alpha``.
+    mean over all anchors with rows of both kinds. The BCL paper uses this AUC as
+    ``alpha``; under its model, :func:`~sklearn_bcl.bayes.alpha_from_auc` converts it.
 
     Parameters
     ----------

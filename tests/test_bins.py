@@ -237,3 +237,14 @@ def test_held_out_rows_have_the_same_loss(X):
         for weight in (0, 1)
     ]
     assert curves[1][0] - curves[0][0] > 0.5 * np.log(N_BINS)
+
+
+def test_autocast_does_not_lower_the_precision():
+    generator = torch.Generator().manual_seed(0)
+    rows, z = torch.randn(600, 3, generator=generator), torch.zeros(600, 4)
+    edges = torch.linspace(-1, 1, 7).expand(3, 7).contiguous()
+    predictor = BinPredictor([0, 1, 2], edges, 4)
+    nn.init.zeros_(predictor.bias)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = predictor(z, rows, generator)
+    assert_allclose(loss.item(), np.log(8), rtol=1e-5)

@@ -1,5 +1,6 @@
 """Training on a CUDA GPU: no step waits for it, and its results work anywhere."""
 
+import gc
 import pickle
 
 import numpy as np
@@ -10,6 +11,8 @@ from helpers import small
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from skorch.callbacks import Callback
+
+from sklearn_bcl import BCLEmbedder
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs cuda"),
@@ -98,9 +101,23 @@ def test_a_tensor_of_the_gpu_is_the_array():
 
 
 def test_fits_keep_no_memory_of_the_gpu():
-    for _ in range(3):
-        small(device="cuda").fit(NUMBERS)
-    before = torch.cuda.memory_allocated()
-    for _ in range(10):
-        small(device="cuda").fit(NUMBERS)
-    assert torch.cuda.memory_allocated() <= before + 2**20
+    def fit_some():
+        for _ in range(5):
+            small(hidden_layer_sizes=(512, 512), device="cuda").fit(NUMBERS)
+        gc.collect()
+        return torch.cuda.memory_allocated()
+
+    before, weights_of_one = fit_some(), 4 * 512 * 512
+    assert fit_some() < before + weights_of_one
+
+
+def test_a_fit_on_a_gpu_goes_on_everywhere(tmp_path):
+    embedder = small(device="cuda").fit(NUMBERS)
+    expected = embedder.transform(NUMBERS)
+    for device in ("cuda", "cpu"):
+        embedder.set_params(device=device).save(tmp_path / "of_gpu", optimizer=True)
+        loaded = BCLEmbedder.load(tmp_path / "of_gpu")
+        assert next(loaded.encoder_.parameters()).device.type == device
+        assert_allclose(loaded.transform(NUMBERS), expected, rtol=1e-3, atol=1e-4)
+        assert np.isfinite(loaded.partial_fit(NUMBERS).score(NUMBERS))
+        assert loaded.true_negative_proba(NUMBERS).shape == (100, 100)

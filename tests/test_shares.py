@@ -14,10 +14,11 @@ from test_losses import each_robustness, make
 from torch import nn
 
 import sklearn_bcl._embedder
+import sklearn_bcl._processes
 import sklearn_bcl.losses
 from sklearn_bcl import BCLEmbedder
 from sklearn_bcl._bins import BinPredictor
-from sklearn_bcl._processes import ALONE, Share
+from sklearn_bcl._processes import ALONE, Processes, Share
 from sklearn_bcl.losses import NTXentLoss
 
 IRIS = load_iris().data[:130]  # batches of 50, 50 and 30
@@ -220,3 +221,39 @@ def test_shares_are_all_rows_once(n_rows, size):
             anchors += range(2 * n_rows)[part]
     assert rows == list(range(n_rows))
     assert sorted(anchors) == list(range(2 * n_rows))
+
+
+GPU = torch.device("cuda:0")
+
+
+@pytest.mark.parametrize(
+    ("identities", "place"),
+    [
+        (["a", "b"], GPU),
+        (["a", "a"], "cpu"),
+        (["a", None], "cpu"),
+        ([None, None], "cpu"),
+    ],
+)
+def test_gpus_are_connected_if_each_process_has_its_own(identities, place, monkeypatch):
+    processes, calls = Processes(size=2), []
+    monkeypatch.setattr(sklearn_bcl._processes, "_identity", lambda device: "a")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(
+        Processes, "_exchange", lambda *a: calls.append(a) or identities
+    )
+    monkeypatch.setattr(Processes, "_group", lambda self, kind: calls.append(kind))
+    for _ in range(2):  # the second time, they know
+        assert processes._meeting_place(GPU) == torch.device(place)
+    assert calls[0][1:] == ("exchanges tensors of a GPU", "a")
+    assert calls[1:] == (["cuda"] if place == GPU else [])
+    for device in ("cpu", "mps"):
+        assert processes._meeting_place(torch.device(device)) == torch.device("cpu")
+
+
+def test_processes_that_share_one_of_several_gpus_are_warned(monkeypatch):
+    monkeypatch.setattr(sklearn_bcl._processes, "_identity", lambda device: "a")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(Processes, "_exchange", lambda *a: ["a", "a"])
+    with pytest.warns(UserWarning, match="Give each process a GPU of its own"):
+        Processes(size=2)._meeting_place(GPU)
