@@ -139,9 +139,9 @@ def importance_weights(
         of a similarity divided by the number of unlabeled samples. The most similar
         sample has the value 1.
     alpha : float in [0.5, 1]
-        Location parameter: the ranking quality of the encoder. Of two draws from the
-        density of the scores, a false negative takes the higher with probability
-        alpha, and a true negative the lower. The AUC is 1/2 + (2 alpha - 1) / 3
+        Location parameter: the ranking quality of the encoder. The score of a false
+        negative is the larger of two draws with probability alpha, else the smaller;
+        of a true negative, the reverse. The AUC is 1/2 + (2 alpha - 1) / 3
         (:func:`alpha_from_auc`). With 0.5, a random ranking, `tau_plus` has no effect.
     beta : float in (0, 1]
         Concentration parameter: hardness of the negatives. 0.5 means no hard negative

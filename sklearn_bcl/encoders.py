@@ -238,16 +238,16 @@ class TableInput(nn.Module):
         random_state: np.random.RandomState,
         before: TableInput | None = None,
     ) -> None:
-        """Measure the centers and scales of the features.
+        """Measure the centers and scales of the features, for `forward`.
 
         Parameters
         ----------
         rows : Tensor of shape (n_rows, n_columns)
-            Training rows, as in :meth:`MLPEncoder.fit_statistics`.
+            Training rows, of which a random sample is measured if they are many.
         random_state : numpy.random.RandomState
             Source of the random sample.
         before : TableInput, default=None
-            Layer of an earlier call.
+            Layer of an earlier call, whose statistics are averaged with the new ones.
         """
         n_features = len(self.spread)
         center, scale = np.zeros(n_features), np.ones(n_features)  # of embeddings
@@ -475,8 +475,8 @@ class ConvNetEncoder(nn.Module):
         Returns
         -------
         head_input : Tensor of shape (n, n_components)
-            The means over the cells. In a subclass with its own ``forward``, the
-            embedding.
+            The result of :meth:`cells`, whose square root is the embedding. In a
+            subclass with its own ``forward``, the embedding.
         """
         has_own_forward = type(self).forward is not ConvNetEncoder.forward
         return self(x) if has_own_forward else self.cells(x)

@@ -81,9 +81,9 @@ class ContrastiveLoss(nn.Module):
     Notes
     -----
     With q > 0, a power mean replaces the mean (:meth:`mean_of_losses`). It weighs the
-    gradients of anchors like the generalized cross entropy for noisy labels [1]_. The
-    weights have the mean 1. RINCE [2]_ is a similar loss. The values of losses with
-    different q cannot be compared.
+    gradients of anchors like the generalized cross entropy for noisy labels [1]_, but
+    scales the weights to a mean of 1. RINCE [2]_ is a similar loss. The values of
+    losses with different q cannot be compared.
 
     References
     ----------
@@ -94,8 +94,8 @@ class ContrastiveLoss(nn.Module):
 
     Examples
     --------
-    Each unlabeled sample counts like the most similar one. Two entries of each row of
-    ``unlabeled`` are -inf: the anchor itself and its positive.
+    A loss that counts each unlabeled sample like the most similar one. Two entries of
+    each row of ``unlabeled`` are -inf: the anchor itself and its positive.
 
     >>> import math
     >>> import torch
