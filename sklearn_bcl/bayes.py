@@ -212,7 +212,7 @@ def true_negative_posterior(
     Returns
     -------
     posterior : ndarray of float64, same shape as `p`
-        Probabilities in [0, 1]. They do not increase with `p`.
+        Probabilities in [0, 1]. They fall with `p`, or stay equal.
 
     Raises
     ------

@@ -45,7 +45,8 @@ SCORING = (BatchScoring, EpochScoring, PassthroughScoring)
 class AlphaCallback(Callback):
     """Base class of callbacks that set ``net.criterion_.alpha`` before each epoch.
 
-    The history records the ``alpha`` of each epoch.
+    A subclass overrides :meth:`alpha_at`. The history records the ``alpha`` of each
+    epoch.
     """
 
     def alpha_at(self, epoch: int, net: ContrastiveNet) -> float:

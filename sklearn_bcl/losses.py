@@ -140,8 +140,8 @@ class ContrastiveLoss(nn.Module):
     def of_share(self, z1: Tensor, z2: Tensor, share: Share, n: int) -> Tensor:
         """Return the mean loss of a batch of `n` rows, spread over several processes.
 
-        `z1` and `z2` are the projections of the rows of this process, which `share`
-        connects to the others. All processes return the same loss.
+        `z1` and `z2` are the projections of the rows of this process. `share` connects
+        the processes. All processes return the same loss.
         """
         if share.size > 1:
             z1, z2 = share.gather(torch.cat([z1, z2], dim=1), n).chunk(2, dim=1)
@@ -180,9 +180,9 @@ class ContrastiveLoss(nn.Module):
     def value_and_gradient(
         self, z: Tensor, share: Share, needs_gradient: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the loss of the result `z` of :meth:`unit_rows`, and its gradient.
+        """Return the loss of unit rows `z` (:meth:`unit_rows`), and its gradient.
 
-        With several processes, the mean of their gradients is that of the loss.
+        With several processes, the gradient of the loss is the mean of their gradients.
         """
         anchors, n = share.anchors(len(z) // 2), len(z) // 2
         if not self._takes_one_pass(z):
