@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -16,11 +17,11 @@ from torch import Tensor
 from sklearn_bcl._ambient import standard_torch
 from sklearn_bcl._model import Model
 from sklearn_bcl._net import ROW_MULTIPLE
-from sklearn_bcl._ranks import by_rank
+from sklearn_bcl._ranks import look_up_by_rank
 from sklearn_bcl.bayes import importance_weights, true_negative_posterior
 from sklearn_bcl.losses import BCLLoss
 
-CHUNK_PAIRS = 2**20  # pairs of anchor and candidate at a time
+CHUNK_PAIRS = 2**23  # pairs of anchor and candidate at a time
 
 OfRanks = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -43,8 +44,8 @@ def pairwise(
     of_ranks : callable, default=None
         Function of the ranks divided by the number of candidates. None returns the
         similarities.
-    chunk_pairs : int, default=2**20
-        Number of pairs in memory at a time.
+    chunk_pairs : int, default=2**23
+        Number of pairs at a time.
 
     Returns
     -------
@@ -65,20 +66,22 @@ def pairwise(
             found = np.append(0.0, found)
         table = torch.from_numpy(found).to(anchors)
     n_anchors, n_candidates = len(anchors), len(others)
-    out = np.empty((n_anchors, n_candidates), dtype=np.float32)
-    places = torch.arange(n_anchors, device=anchors.device)
     size = max(1, chunk_pairs // n_candidates // ROW_MULTIPLE) * ROW_MULTIPLE
     padding = -n_anchors % ROW_MULTIPLE  # so that chunks change no bit
     padded = torch.cat([anchors, anchors.new_zeros(padding, anchors.shape[1])])
-    for chunk in gen_batches(n_anchors, size):
-        values = padded[chunk.start : chunk.start + size] @ others.T
-        values = values[: chunk.stop - chunk.start]
-        if table is not None:
-            if among_themselves:
-                values.scatter_(1, places[chunk].unsqueeze(1), -torch.inf)
-            values = by_rank(values, table)
-        out[chunk] = values.cpu().numpy()
-    return out
+    out = torch.empty(len(padded), n_candidates)
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        for chunk in gen_batches(len(padded), size):
+            of_chunk = out[chunk]
+            on_cpu = of_chunk if anchors.device.type == "cpu" else None
+            values = torch.mm(padded[chunk], others.T, out=on_cpu)
+            if table is not None:
+                if among_themselves:
+                    values.diagonal(chunk.start).fill_(-torch.inf)
+                values = look_up_by_rank(values, table, threads)
+            if values is not of_chunk:
+                of_chunk.copy_(values)
+    return out.numpy()[:n_anchors]
 
 
 def _has_priors(embedder: Any) -> bool:

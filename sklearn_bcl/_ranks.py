@@ -1,21 +1,25 @@
 """Ranks of similarities, fast on a CPU.
 
-NumPy's vectorized sorts are faster than torch's, and sorting values is faster than
-sorting indices. So a key holds a similarity and, in its last bits, the index of the
-column, which decides between ties.
+NumPy's sorts are faster than torch's. Short rows are sorted by keys, which hold a
+similarity and, in their last bits, the index of the column, which decides between ties.
+Long rows are sorted by both halves of their bits, with NumPy's radix sort of 16 bits.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
+from concurrent.futures import Executor
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 BELOW_ALL = -1.0005  # less than any cosine, and its key less than any other
-HIGH = int(sys.byteorder == "little")  # which half of 64 bits counts more
+HIGH = int(sys.byteorder == "little")  # which half of 32 bits counts more
+BLOCK_VALUES = 2**16  # values to sort at a time, for the cache
 MOST_SHORT_KEYS = 2**11  # columns whose indices leave 20 bits of a key for the cosine
 
 
@@ -43,7 +47,7 @@ def ascending(cosines: Tensor, buffer: Tensor, keys: Tensor, order: Tensor) -> T
     """Return the indices that sort each row of cosines on a CPU, in float32.
 
     Up to 2,048 columns, keys have 32 bits, and cosines closer than 2^-20 may count as
-    ties, which is near the rounding of their products. With more columns, keys are
+    ties, which is near the rounding of their products. With more columns, the order is
     exact.
 
     Parameters
@@ -60,7 +64,8 @@ def ascending(cosines: Tensor, buffer: Tensor, keys: Tensor, order: Tensor) -> T
     """
     n_columns = cosines.shape[1]
     if n_columns > MOST_SHORT_KEYS:
-        return exact_order(cosines)[0]
+        flat = torch.from_numpy(exact_order(cosines.numpy()))
+        return torch.remainder(flat, n_columns, out=order)
     n_bits = (n_columns - 1).bit_length()
     # A little less than a power of two, so that cosines above 1 by rounding fit.
     room = (1 - 2**-10) * 2.0 ** (31 - n_bits)
@@ -72,29 +77,25 @@ def ascending(cosines: Tensor, buffer: Tensor, keys: Tensor, order: Tensor) -> T
     return order.copy_(keys)
 
 
-def exact_order(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Sort each row of float32 values on a CPU.
+def exact_order(values: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return the indices that sort each row of a matrix.
 
-    Returns
-    -------
-    order : Tensor of int64, shape (n_rows, n_columns)
-        Columns in the order of their values, ascending for equal values.
-    is_tied : Tensor of bool, shape (n_rows, n_columns - 1)
-        Whether a value in this order equals the next value.
+    The indices are of the flat matrix. Equal values of a row keep their order.
     """
-    bits = (values + 0.0).view(torch.int32)  # -0.0 becomes 0.0
+    n_rows, n_columns = values.shape
+    starts = np.arange(0, n_rows * n_columns, n_columns)[:, np.newaxis]
+    bits = (values + np.float32(0)).view(np.int32)  # -0.0 becomes 0.0
     bits ^= (bits >> 31) & (2**31 - 1)  # negative floats are in descending order
-    keys = torch.empty(values.shape, dtype=torch.int64)
-    halves = keys.view(torch.int32).unflatten(1, (-1, 2))
-    halves[:, :, HIGH] = bits
-    halves[:, :, 1 - HIGH] = torch.arange(values.shape[1], dtype=torch.int32)
-    keys.numpy().sort(axis=1)
-    is_tied = halves[:, 1:, HIGH] == halves[:, :-1, HIGH]
-    keys &= 2**32 - 1
-    return keys, is_tied
+    halves = bits.view(np.int16).reshape(n_rows, n_columns, 2)
+    low, high = halves[..., 1 - HIGH].astype(np.uint16), halves[..., HIGH].ravel()
+    order = low.argsort(axis=1, kind="stable")
+    order += starts
+    of_high = high.take(order).argsort(axis=1, kind="stable")
+    of_high += starts
+    return order.ravel().take(of_high)
 
 
-def by_rank(values: Tensor, table: Tensor) -> Tensor:
+def look_up_by_rank(values: Tensor, table: Tensor, threads: Executor) -> Tensor:
     """Look up a table by the rank of each value in its row.
 
     A rank is the number of values that are at most as large, so tied values share the
@@ -102,26 +103,56 @@ def by_rank(values: Tensor, table: Tensor) -> Tensor:
 
     Parameters
     ----------
-    values : Tensor of float32, shape (n_rows, n_columns)
+    values : contiguous Tensor of float32, shape (n_rows, n_columns)
+        On a CPU, the result overwrites the values.
     table : Tensor of shape (n_columns,)
-        Results for the ranks 1 to the number of columns.
+        Entries for the ranks 1 to the number of columns.
+    threads : Executor
+        Threads for blocks of rows on a CPU, as NumPy sorts with a single thread.
 
     Returns
     -------
-    found : Tensor of the dtype of the table, shape (n_rows, n_columns)
+    found : Tensor of shape (n_rows, n_columns)
     """
-    if values.device.type == "cpu":
-        order, is_tied = exact_order(values)
-    else:
-        ordered, order = values.sort(dim=1)
-        is_tied = ordered[:, 1:] == ordered[:, :-1]
-    found = torch.empty_like(values, dtype=table.dtype)
-    found.scatter_(1, order, table.expand(values.shape))
-    rows, places = is_tied.nonzero(as_tuple=True)
-    if len(rows):
-        # Ties of more than two are runs of places, of which the last one's next counts.
-        run = rows * values.shape[1] + places
-        is_last = F.pad(run.diff() != 1, (0, 1), value=True)
-        which = F.pad(is_last[:-1].cumsum(0), (1, 0))
-        found[rows, order[rows, places]] = table[places[is_last][which] + 1]
-    return found
+    if values.device.type != "cpu":
+        return by_torch(values, table)
+    blocks = values.split(max(1, BLOCK_VALUES // values.shape[1]))
+    for _ in threads.map(lambda block: by_numpy(block.numpy(), table.numpy()), blocks):
+        pass
+    return values
+
+
+def by_numpy(values: NDArray[np.float32], table: NDArray[Any]) -> None:
+    """Overwrite values by the entries of a table for their ranks."""
+    order = exact_order(values)
+    flat, entries = values.ravel(), np.tile(table, len(values))
+    ordered = flat.take(order.ravel())
+    ties, ends = _ties(np.flatnonzero(ordered[1:] == ordered[:-1]), len(table))
+    entries[ties] = table[ends]
+    flat[order.ravel()] = entries
+
+
+def by_torch(values: Tensor, table: Tensor) -> Tensor:
+    """Return the entries of a table for the ranks of values, on any device."""
+    ordered, order = values.sort(dim=1)
+    flat = ordered.ravel()
+    equal = (flat[1:] == flat[:-1]).nonzero().ravel()
+    ties, ends = _ties(equal.cpu().numpy(), len(table))
+    entries = table.expand(values.shape).clone()
+    entries.view(-1)[torch.from_numpy(ties)] = table[torch.from_numpy(ends)]
+    return torch.empty_like(entries).scatter_(1, order, entries)
+
+
+def _ties(
+    equal: NDArray[np.intp], n_columns: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return ties and, for each tie, the column of the last value that is equal to it.
+
+    Places in a flat matrix of ordered rows hold values that equal the next value. Of
+    the last column, the next value is of another row.
+    """
+    equal = equal[(equal + 1) % n_columns != 0]
+    is_last = np.append(np.diff(equal) != 1, np.ones(min(1, len(equal)), dtype=bool))
+    last = np.flatnonzero(is_last)
+    ends = np.repeat(equal[last], np.diff(last, prepend=-1)) + 1
+    return equal, ends % n_columns

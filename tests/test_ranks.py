@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -6,11 +8,14 @@ from scipy.stats import rankdata
 
 from sklearn_bcl._ranks import (
     BELOW_ALL,
+    BLOCK_VALUES,
     MOST_SHORT_KEYS,
     Workspace,
     ascending,
-    by_rank,
+    by_numpy,
+    by_torch,
     exact_order,
+    look_up_by_rank,
 )
 
 
@@ -43,18 +48,30 @@ def test_ascending(n_columns):
 def test_exact_order(scale):
     values = scale * cosines(100)
     values[:, [7, 8]] = torch.tensor([-torch.inf, torch.inf])
-    expected = values.sort(dim=1, stable=True)
-    order, is_tied = exact_order(values)
-    assert torch.equal(order, expected.indices)
-    assert torch.equal(is_tied, expected.values.diff(dim=1) == 0)
+    expected = values.sort(dim=1, stable=True).indices
+    order = exact_order(values.numpy())
+    assert_array_equal(order, expected.numpy() + 100 * np.arange(20)[:, np.newaxis])
 
 
 @pytest.mark.parametrize("decimals", [0, 1, 2, 9])
-def test_by_rank(decimals, device):
+def test_entries_for_ranks(decimals, device):
     values = cosines(100).numpy().round(decimals)
-    table = np.random.default_rng(0).random(100)
-    found = by_rank(
-        torch.from_numpy(values).to(device), torch.from_numpy(table).to(device)
-    )
+    table = np.random.default_rng(0).random(100, dtype=np.float32)
     expected = table[rankdata(values, "max", axis=1).astype(int) - 1]
+    of_device = torch.from_numpy(values.copy()).to(device)
+    found = by_torch(of_device, torch.from_numpy(table).to(device))
     assert_array_equal(found.cpu(), expected)
+    by_numpy(values, table)
+    assert_array_equal(values, expected)
+
+
+@pytest.mark.parametrize("n_columns", [1, 300, BLOCK_VALUES + 1])
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_blocks_of_rows(n_columns, n_threads):
+    values = torch.rand(700 if n_columns == 300 else 3, n_columns)
+    table = torch.rand(n_columns)
+    expected = by_torch(values, table)
+    with ThreadPoolExecutor(n_threads) as threads:
+        found = look_up_by_rank(values, table, threads)
+    assert found is values
+    assert torch.equal(found, expected)
