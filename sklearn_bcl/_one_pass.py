@@ -24,6 +24,7 @@ from torch import Tensor
 
 from sklearn_bcl._processes import Share
 from sklearn_bcl._ranks import BELOW_ALL, Workspace, ascending
+from sklearn_bcl._unit_rows import UnitRows
 
 LEAST_TEMPERATURE = 0.03  # from here on, sums of e^(1 / t) are far from overflow
 BLOCK_VALUES = 2**17  # similarities in a block
@@ -120,7 +121,7 @@ def blocks_of(rows: slice, size: int) -> Iterator[slice]:
 
 
 class WithGradient(torch.autograd.Function):
-    """The loss of unit rows, whose gradient is computed with it.
+    """The loss of rows of any length, whose gradient is computed with it.
 
     A second derivative goes through the loss's own graph.
     """
@@ -130,9 +131,11 @@ class WithGradient(torch.autograd.Function):
         # Under autocast some products would fall back to half precision.
         with torch.autocast(z.device.type, enabled=False):
             value: Tensor
-            value, gradient = loss.value_and_gradient(
-                z, share, needs_gradient=ctx.needs_input_grad[0]
+            unit = UnitRows(z)
+            value, of_rows = loss.value_and_gradient(
+                unit.rows, share, needs_gradient=ctx.needs_input_grad[0]
             )
+            gradient = None if of_rows is None else unit.gradient(of_rows)
         ctx.loss, ctx.share = loss, share
         ctx.save_for_backward(z, gradient)
         return value
@@ -141,6 +144,6 @@ class WithGradient(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         z, gradient = ctx.saved_tensors
         if torch.is_grad_enabled():  # it is to be differentiated again
-            value = ctx.loss.of_unit_rows(z, ctx.share)
+            value = ctx.loss.of_unit_rows(UnitRows(z).rows, ctx.share)
             (gradient,) = torch.autograd.grad(value, z, create_graph=True)
         return grad_outputs[0] * gradient, None, None

@@ -39,6 +39,7 @@ from sklearn_bcl._one_pass import (
     one_pass,
 )
 from sklearn_bcl._processes import ALONE, Share
+from sklearn_bcl._unit_rows import UnitRows
 from sklearn_bcl._validation import check_interval
 from sklearn_bcl.bayes import check_priors, importance_weights
 
@@ -145,12 +146,12 @@ class ContrastiveLoss(nn.Module):
         """
         if share.size > 1:
             z1, z2 = share.gather(torch.cat([z1, z2], dim=1), n).chunk(2, dim=1)
-        z = self.unit_rows(z1, z2)
-        is_ours = type(self).__module__ == __name__
-        if is_ours and (self._takes_one_pass(z) or len(z) ** 2 > MOST_SIMILARITIES):
-            value: Tensor = WithGradient.apply(z, self, share)
-            return value
-        return self.of_unit_rows(z, share)
+        if type(self).__module__ == __name__:
+            z = _stack(z1, z2)
+            if self._takes_one_pass(z) or len(z) ** 2 > MOST_SIMILARITIES:
+                value: Tensor = WithGradient.apply(z, self, share)
+                return value
+        return self.of_unit_rows(self.unit_rows(z1, z2), share)
 
     def unit_rows(self, z1: Tensor, z2: Tensor) -> Tensor:
         """Stack both views and scale each row to length 1; zero rows stay zero.
@@ -165,11 +166,9 @@ class ContrastiveLoss(nn.Module):
         z : Tensor of shape (2n, d)
             Rows of `z1`, then rows of `z2`.
         """
-        _check_views(z1, z2)
-        dtype = torch.promote_types(z1.dtype, z2.dtype)
-        dtype = torch.promote_types(dtype, torch.float32)
-        with torch.autocast(z1.device.type, enabled=False):
-            return _normalize(torch.cat([z1, z2]).to(dtype))
+        z = _stack(z1, z2)
+        with torch.autocast(z.device.type, enabled=False):
+            return UnitRows(z).rows
 
     def of_unit_rows(self, z: Tensor, share: Share = ALONE) -> Tensor:
         """Return the loss of the rows of :meth:`unit_rows`."""
@@ -555,17 +554,11 @@ def _debias(
     return torch.where(is_left & (corrected > floor), corrected, floor)
 
 
-def _normalize(z: Tensor) -> Tensor:
-    """Scale rows to unit length, however long or short they are; zero rows stay zero.
-
-    Each row is first multiplied by a power of two, which is exact, so that no square
-    overflows or vanishes. Zero rows are multiplied by zero and get no gradient.
-    """
-    largest = z.detach().abs().amax(dim=1, keepdim=True)
-    limit = np.log2(torch.finfo(z.dtype).max) - 2
-    exponent = largest.log2().floor().clamp(-limit, limit)
-    factor = torch.where(largest > 0, torch.exp2(-exponent), 0.0)
-    return F.normalize(z * factor, dim=1)
+def _stack(z1: Tensor, z2: Tensor) -> Tensor:
+    """Check two views and stack them, in float32 at least."""
+    _check_views(z1, z2)
+    dtype = torch.promote_types(z1.dtype, z2.dtype)
+    return torch.cat([z1, z2]).to(torch.promote_types(dtype, torch.float32))
 
 
 def _check_views(z1: Tensor, z2: Tensor) -> None:

@@ -20,7 +20,7 @@ PACKAGE = Path(sklearn_bcl.__file__).parent
 # From the ground up: a room imports from the floors below its own only.
 FLOORS = [
     ["_sklearn_compat", "_random", "_device", "_interrupts", "_ranks", "_sparse"],
-    ["_version", "_files", "_hollow", "_processes"],
+    ["_unit_rows", "_version", "_files", "_hollow", "_processes"],
     ["_validation", "_ambient", "_one_pass", "_layers", "_batch_norm", "distributed"],
     ["_data.frames", "_data.units", "_data.images", "_data.sources"],
     ["_data.scaling", "_data.columns", "_data.arrays"],
