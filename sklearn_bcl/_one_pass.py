@@ -73,11 +73,11 @@ def one_pass(
         Sum of the weights of the anchors in this mean: a scalar.
     """
     n_columns = len(z)
-    partner = torch.arange(n_columns).roll(n_columns // 2)
-    excluded = torch.stack([torch.arange(n_columns), partner], dim=1)
+    columns = torch.arange(n_columns).unsqueeze(1)
+    partner = columns.roll(n_columns // 2, dims=0)
+    excluded = torch.cat([columns, partner], dim=1)
     scale = 1 / (temperature * math.log(2))  # 2^x is faster than e^x
-    positive = (z * z[partner]).sum(dim=1).mul_(scale).exp2_()
-    ratios, influence = torch.empty_like(positive), torch.zeros_like(positive)
+    ratios, influence = z.new_empty(n_columns), z.new_zeros(n_columns)
     gradient = torch.zeros_like(z) if needs_gradient else None
     n_rows = max(1, BLOCK_VALUES // n_columns)
     if n_columns <= ONE_BLOCK:
@@ -88,6 +88,7 @@ def one_pass(
         of_block = z[block]
         g, weights = buffers[:, : len(of_block)]
         torch.mm(of_block, z.T, out=g)
+        positive = g.gather(1, partner[block]).squeeze(1).mul_(scale).exp2_()
         if weights_by_rank is None:
             g.mul_(scale).exp2_().scatter_(1, excluded[block], 0.0)
         else:
@@ -96,15 +97,14 @@ def one_pass(
             order = ascending(g, weights, keys, order)
             weights.scatter_(1, order, weights_by_rank.expand_as(order))
             g.mul_(scale).exp2_().mul_(weights)
-        p = positive[block]
-        ratios[block] = ratio = g.sum(dim=1).div_(p)
+        ratios[block] = ratio = g.sum(dim=1).div_(positive)
         if gradient is None:
             continue
         share = 1 / (1 + ratio)
         influence[block] = power = share**robustness
-        g.mul_((power * share / (p * temperature)).unsqueeze(1))
+        g.mul_((power * share / (positive * temperature)).unsqueeze(1))
         of_positive = -power * ratio * share / temperature  # 1 - share, exactly
-        g.scatter_(1, partner[block].unsqueeze(1), of_positive.unsqueeze(1))
+        g.scatter_(1, partner[block], of_positive.unsqueeze(1))
         if len(of_block) == n_columns:
             gradient = weights.copy_(g.T).add_(g) @ z  # reads of columns are slow
         else:
