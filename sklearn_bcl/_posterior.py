@@ -21,7 +21,8 @@ from sklearn_bcl._ranks import look_up_by_rank
 from sklearn_bcl.bayes import importance_weights, true_negative_posterior
 from sklearn_bcl.losses import BCLLoss
 
-CHUNK_PAIRS = 2**23  # pairs of anchor and candidate at a time
+CHUNK_PAIRS = 2**23  # pairs of anchor and candidate at a time, on a CPU
+GPU_CHUNK_PAIRS = 2**20  # fewer, as a GPU holds several matrices of a chunk
 
 OfRanks = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -30,7 +31,7 @@ def pairwise(
     anchors: Tensor,
     candidates: Tensor | None,
     of_ranks: OfRanks | None = None,
-    chunk_pairs: int = CHUNK_PAIRS,
+    chunk_pairs: int | None = None,
 ) -> NDArray[np.float32]:
     """Return the similarities of all pairs, or a function of the ranks of similarities.
 
@@ -44,8 +45,8 @@ def pairwise(
     of_ranks : callable, default=None
         Function of the ranks divided by the number of candidates. None returns the
         similarities.
-    chunk_pairs : int, default=2**23
-        Number of pairs at a time.
+    chunk_pairs : int, default=None
+        Number of pairs at a time. None means 2**23 on a CPU, 2**20 elsewhere.
 
     Returns
     -------
@@ -66,15 +67,16 @@ def pairwise(
             found = np.append(0.0, found)
         table = torch.from_numpy(found).to(anchors)
     n_anchors, n_candidates = len(anchors), len(others)
-    size = max(1, chunk_pairs // n_candidates // ROW_MULTIPLE) * ROW_MULTIPLE
+    on_cpu = anchors.device.type == "cpu"
+    most = chunk_pairs or (CHUNK_PAIRS if on_cpu else GPU_CHUNK_PAIRS)
+    size = max(1, most // n_candidates // ROW_MULTIPLE) * ROW_MULTIPLE
     padding = -n_anchors % ROW_MULTIPLE  # so that chunks change no bit
     padded = torch.cat([anchors, anchors.new_zeros(padding, anchors.shape[1])])
     out = torch.empty(len(padded), n_candidates)
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
         for chunk in gen_batches(len(padded), size):
             of_chunk = out[chunk]
-            on_cpu = of_chunk if anchors.device.type == "cpu" else None
-            values = torch.mm(padded[chunk], others.T, out=on_cpu)
+            values = torch.mm(padded[chunk], others.T, out=of_chunk if on_cpu else None)
             if table is not None:
                 if among_themselves:
                     values.diagonal(chunk.start).fill_(-torch.inf)
