@@ -576,8 +576,7 @@ class ProjectedEncoder(nn.Module):
 def resnet_encoder(name: str, n_channels: int) -> nn.Module:
     """Return an untrained ResNet of torchvision for small images, as in the BCL paper.
 
-    The first convolution is 3x3 with stride 1. There is no max-pooling and no
-    classifier.
+    The first convolution is 3x3 with stride 1. Max-pooling and classifier are left out.
 
     Parameters
     ----------
@@ -595,7 +594,7 @@ def resnet_encoder(name: str, n_channels: int) -> nn.Module:
     ------
     ImportError
         If torchvision is not installed.
-    KeyError
+    ValueError
         If `name` is another name.
 
     Examples
@@ -605,15 +604,15 @@ def resnet_encoder(name: str, n_channels: int) -> nn.Module:
     >>> resnet_encoder("resnet18", n_channels=3).eval()(torch.zeros(2, 3, 8, 8)).shape
     torch.Size([2, 512])
     """
+    if name not in ("resnet18", "resnet50"):
+        raise ValueError(f"'name' must be 'resnet18' or 'resnet50'. Got {name!r}.")
     try:
         from torchvision import models
     except ImportError as error:
         raise ImportError(
             f"The encoder {name!r} needs torchvision: pip install 'sklearn-bcl[vision]'"
         ) from error
-    encoder: nn.Module = {"resnet18": models.resnet18, "resnet50": models.resnet50}[
-        name
-    ](weights=None)
+    encoder: nn.Module = models.get_model(name, weights=None)
     encoder.conv1 = nn.Conv2d(n_channels, 64, 3, stride=1, padding=1, bias=False)
     encoder.maxpool = nn.Identity()
     encoder.fc = nn.Identity()

@@ -94,6 +94,11 @@ def test_resnet(name, size):
     )
 
 
+def test_unknown_resnet():
+    with pytest.raises(ValueError, match="must be 'resnet18' or 'resnet50'"):
+        resnet_encoder("resnet34", n_channels=3)
+
+
 # Augmentation
 
 
