@@ -188,8 +188,8 @@ class BCLEmbedder(
         batch. A last batch of a single row is dropped.
     max_epochs : int or "auto", default="auto"
         Maximum number of passes over the rows. "auto" is 200 with `early_stopping`.
-        Otherwise, it is 100 for tables with "mlp" and 200 for other fits; for n > 2,400
-        rows, these are multiplied by sqrt(2400 / n), with 10 as the minimum.
+        Otherwise, for n rows, it is min(80, 80 sqrt(3750 / n)) for tables with "mlp",
+        and min(200, 200 sqrt(2400 / n)) for other fits, but at least 10.
 
     Stopping
         The last three of these parameters act only with ``early_stopping=True``.

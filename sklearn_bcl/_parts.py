@@ -67,8 +67,8 @@ LOSSES: dict[str, type[ContrastiveLoss]] = {
 }
 # Otherwise, of tables with the encoder "mlp".
 AUTO_LEARNING_RATES = (1e-3, 2e-3)
-AUTO_EPOCHS = (200, 100)  # for up to so many rows:
-AUTO_ROWS = 2_400
+AUTO_EPOCHS = (200, 80)  # for up to so many rows:
+AUTO_ROWS = (2_400, 3_750)
 LEAST_EPOCHS = 10
 NOT_IMPORTABLE = (  # what pickle says of functions that users define in a session
     "local object",
@@ -92,7 +92,7 @@ def auto_epochs(n_rows: int, is_quick: bool, early_stopping: bool) -> int:
     most = AUTO_EPOCHS[is_quick]
     if early_stopping:
         return STOPPED_EPOCHS
-    n_epochs = np.ceil(most * np.sqrt(AUTO_ROWS / n_rows))
+    n_epochs = np.ceil(most * np.sqrt(AUTO_ROWS[is_quick] / n_rows))
     return int(np.clip(n_epochs, LEAST_EPOCHS, most))
 
 

@@ -18,20 +18,20 @@ from sklearn_bcl._parts import auto_epochs
 
 
 def test_epochs_follow_the_number_of_rows(X):
-    n_rows = [2, 2_400, 2_401, 9_600, 60_000, 10**7]
+    n_rows = [2, 2_400, 3_750, 9_600, 60_000, 10**7]
     for is_quick, expected in (
-        (True, [100, 100, 100, 50, 20, 10]),
-        (False, [200, 200, 200, 100, 40, 10]),
+        (True, [80, 80, 80, 50, 20, 10]),
+        (False, [200, 200, 160, 100, 40, 10]),
     ):
         assert [auto_epochs(n, is_quick, False) for n in n_rows] == expected
         # As many as it takes to stop early.
         assert auto_epochs(10**7, is_quick, early_stopping=True) == 200
     assert BCLEmbedder().max_epochs == "auto"
-    assert small(max_epochs="auto").fit(X[:10]).n_iter_ == 100
+    assert small(max_epochs="auto").fit(X[:10]).n_iter_ == 80
     assert small(max_epochs="auto").partial_fit(X).n_iter_ == 1
     # Counted anew with a warm start.
     assert (
-        small(max_epochs="auto", warm_start=True).fit(X[:10]).fit(X[:10]).n_iter_ == 200
+        small(max_epochs="auto", warm_start=True).fit(X[:10]).fit(X[:10]).n_iter_ == 160
     )
     with pytest.raises(ValueError, match="'max_epochs' parameter"):
         small(max_epochs="many").fit(X)

@@ -37,7 +37,7 @@ class Autoencoder(TransformerMixin, BaseEstimator):
             random_state = np.random.RandomState(self.random_state)
             encoder.fit_statistics(X, random_state)
             # The law of BCLEmbedder(max_epochs="auto").
-            max_epochs = int(np.ceil(100 * np.sqrt(2400 / len(X))).clip(10, 100))
+            max_epochs = int(np.ceil(80 * np.sqrt(3750 / len(X))).clip(10, 80))
             NeuralNetRegressor(
                 nn.Sequential(encoder, self.decoder(X.shape[1])),
                 optimizer=torch.optim.Adam,
