@@ -122,7 +122,8 @@ class SelfTraining(ClassifierMixin, BaseEstimator):
 
 
 def contrastive(loss: str, seed: int, **settings: Any) -> BaseEstimator:
-    return BCLEmbedder(loss=loss, random_state=seed, **settings)
+    # "bcl:random_state=100" is another network on the same splits.
+    return BCLEmbedder(loss=loss, **{"random_state": seed, **settings})
 
 
 def oracle(seed: int, **settings: Any) -> BaseEstimator:
