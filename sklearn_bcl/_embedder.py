@@ -188,8 +188,8 @@ class BCLEmbedder(
         batch. A last batch of a single row is dropped.
     max_epochs : int or "auto", default="auto"
         Maximum number of passes over the rows. "auto" is 200 with `early_stopping`.
-        Otherwise, for n rows, it is min(80, 80 sqrt(3750 / n)) for tables with "mlp",
-        and min(200, 200 sqrt(2400 / n)) for other fits, but at least 10.
+        Otherwise, it is min(80, 80 sqrt(3750 / n)) for a table of n rows with "mlp",
+        and min(200, 200 sqrt(2400 / n)) for other fits; rounded up, and at least 10.
 
     Stopping
         The last three of these parameters act only with ``early_stopping=True``.

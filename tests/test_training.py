@@ -18,10 +18,10 @@ from sklearn_bcl._parts import auto_epochs
 
 
 def test_epochs_follow_the_number_of_rows(X):
-    n_rows = [2, 2_400, 3_750, 9_600, 60_000, 10**7]
+    n_rows = [2, 2_400, 2_401, 3_750, 4_000, 9_600, 60_000, 10**7]
     for is_quick, expected in (
-        (True, [80, 80, 80, 50, 20, 10]),
-        (False, [200, 200, 160, 100, 40, 10]),
+        (True, [80, 80, 80, 80, 78, 50, 20, 10]),
+        (False, [200, 200, 200, 160, 155, 100, 40, 10]),
     ):
         assert [auto_epochs(n, is_quick, False) for n in n_rows] == expected
         # As many as it takes to stop early.
