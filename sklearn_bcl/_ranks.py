@@ -19,7 +19,7 @@ from torch import Tensor
 
 BELOW_ALL = -1.0005  # less than any cosine, and its key less than any other
 HIGH = int(sys.byteorder == "little")  # which half of 32 bits counts more
-BLOCK_VALUES = 2**16  # values to sort at a time, for the cache
+BLOCK_VALUES = 2**17  # values to sort at a time, for the cache
 MOST_SHORT_KEYS = 2**11  # columns whose indices leave 20 bits of a key for the cosine
 
 
