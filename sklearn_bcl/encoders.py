@@ -576,7 +576,8 @@ class ProjectedEncoder(nn.Module):
 def resnet_encoder(name: str, n_channels: int) -> nn.Module:
     """Return an untrained ResNet of torchvision for small images, as in the BCL paper.
 
-    The first convolution is 3x3 with stride 1. It has no max-pooling and no classifier.
+    The first convolution is 3x3 with stride 1, and no max-pooling follows. There is no
+    classifier.
 
     Parameters
     ----------
